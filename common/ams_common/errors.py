@@ -1,0 +1,40 @@
+"""The exceptions of this product.
+
+AmsError                    anything that a person or a peer can cause and that a command reports in one line
+├── ConfigurationError      a setting, a file given by the user or a combination of settings that cannot work
+├── SourceError             a camera, stream or video file that cannot be opened or read
+├── ModelError              weights, graph or class set that do not fit together
+├── CodecError              bytes that are not a valid update or frame batch
+├── UpdateRefusedError      a valid update that does not belong to the weights that are here
+└── ProtocolError           a message that the protocol does not allow at this point
+
+Messages are lower case without a full stop; they name the offending value and the way out.
+"""
+
+
+class AmsError(Exception):
+    """Base of all errors that are reported in one line instead of a traceback."""
+
+
+class ConfigurationError(AmsError):
+    """A setting or a user's file that cannot work."""
+
+
+class SourceError(AmsError):
+    """A camera, stream or video file that cannot be opened or read."""
+
+
+class ModelError(AmsError):
+    """Weights, a graph or a class set that do not fit together."""
+
+
+class CodecError(AmsError):
+    """Bytes that are not a valid update or frame batch."""
+
+
+class UpdateRefusedError(AmsError):
+    """A well-formed update that does not belong to the weights that are here."""
+
+
+class ProtocolError(AmsError):
+    """A message that the protocol does not allow at this point."""

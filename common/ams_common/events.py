@@ -1,0 +1,52 @@
+"""A log of what happened, one JSON object a line, for reports and tests; people read the ordinary log instead."""
+
+import json
+import threading
+from pathlib import Path
+from typing import TextIO, TypeAlias
+
+from ams_common.clock import Clock
+from ams_common.errors import ConfigurationError
+
+EventValue: TypeAlias = str | int | float | bool | list[float] | list[int] | list[str] | None
+
+
+class EventLog:
+    """Appends events to a JSON-lines file; with no path it swallows them. May be used from several threads."""
+
+    def __init__(self, path: Path | None, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._file: TextIO | None = None
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = path.open("w", encoding="utf-8", buffering=1)
+            except OSError as error:
+                raise ConfigurationError(f"cannot write the event log {str(path)!r}: {error.strerror}") from error
+
+    def write(self, event: str, **values: EventValue) -> None:
+        """Append one event; `time_s` is the clock's time."""
+        if self._file is None:
+            return
+        line = json.dumps({"event": event, "time_s": round(self._clock.now_s(), 6), **values})
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(line + "\n")
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+
+
+def read_events(path: Path) -> list[dict[str, EventValue]]:
+    """Return the events of a log file in order; a last line cut short by a crash is left out."""
+    events: list[dict[str, EventValue]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return events

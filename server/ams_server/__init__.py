@@ -1,0 +1,1 @@
+"""The server that adapts one model per device."""
