@@ -4,11 +4,13 @@ Times are microseconds on the capture clock of the edge: the time stamps of the 
 is fixed for one run of the edge. Rates are in bits per second with 1 kbit = 1000 bit.
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from ams_common.classes import ClassSet
-from ams_common.layout import ParameterLayout
+from ams_common.layout import DIGEST_BYTES, ParameterLayout
 
 PROTOCOL_VERSION = 1
 CHUNK_BYTES = 512 * 1024
@@ -77,6 +79,13 @@ class ModelManifest:
     """Order of the parameters in the flat vector; names are those of the graph's initialisers."""
     graph_digest: bytes
     """16 bytes (BLAKE2b) over the serialised ONNX graph."""
+
+    @cached_property
+    def bundle_digest(self) -> bytes:
+        """16 bytes that identify everything here: equal digests mean that weights may be exchanged."""
+        text = f"{self.student} {self.classes.names} {self.width}x{self.height} {self.mean} {self.std}"
+        parts = text.encode() + self.layout.digest + self.graph_digest
+        return hashlib.blake2b(parts, digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True, kw_only=True)
