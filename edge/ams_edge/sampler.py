@@ -1,0 +1,87 @@
+"""Chooses the frames that the server trains on: at the rate that the server last asked for, counted in capture time."""
+
+import math
+from dataclasses import dataclass
+
+from ams_common.messages import Control
+from ams_edge.frame import Frame, UInt8Array
+
+FIRST_BATCH_SAMPLES = 2
+"""The first batch is cut at this many samples instead of a whole interval, so that the device sees its first update early:
+two different pictures already move a model that has never seen the place, one alone would teach it that picture."""
+BUFFER_BYTES = 64 * 1024 * 1024
+"""Most pixels kept between two batches: 170 pictures of 512x256, ten times what the slowest training rate asks for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture kept for training."""
+
+    image: UInt8Array
+    """RGB [height, width, 3] in the size that the server asked for."""
+    capture_time_us: int
+
+
+class Sampler:
+    """Keeps samples between two batches. One thread offers and cuts; `set_control` may be called from any other."""
+
+    def __init__(self, control: Control | None = None) -> None:
+        """Start with what the server asked for; None keeps nothing until `set_control`."""
+        self._control = control
+        self._samples: list[Sample] = []
+        self._offered_s = -math.inf
+        self._due_s = -math.inf
+        self._cut_s: float | None = None
+        self.dropped = 0
+        """Samples that were thrown away: to make room for newer ones, or because the server asked for another size."""
+
+    def set_control(self, control: Control) -> None:
+        """Obey `control` from the next frame on."""
+        self._control = control
+
+    def offer(self, frame: Frame) -> bool:
+        """Keep `frame` if one is due; tells whether it was kept. Capture times must increase from call to call."""
+        control = self._control
+        if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, 1 / control.sampling_hz):
+            return False
+        image = frame.rgb(control.frame_width, control.frame_height)
+        self._make_room_for(image)
+        self._samples.append(Sample(image=image, capture_time_us=frame.capture_time_us))
+        return True
+
+    def cut(self, capture_time_s: float) -> list[Sample] | None:
+        """Return the samples of an update interval that is over at `capture_time_s`, oldest first; else None.
+
+        An interval without a sample goes on until there is one.
+        """
+        control = self._control
+        if control is None or not self._samples:
+            return None
+        if self._cut_s is None and len(self._samples) < FIRST_BATCH_SAMPLES:
+            return None
+        if self._cut_s is not None and capture_time_s < self._cut_s + control.update_interval_s:
+            return None
+        self._cut_s = capture_time_s
+        return self.flush()
+
+    def flush(self) -> list[Sample] | None:
+        """Return what is left, oldest first; None if nothing is: for the end of a recording."""
+        samples, self._samples = self._samples, []
+        return samples or None
+
+    def _is_due(self, time_s: float, period_s: float) -> bool:
+        """Tell whether this frame is the nearest one to the next point of an even grid of sampling times."""
+        half_gap_s = min(time_s - self._offered_s, period_s) / 2
+        self._offered_s = time_s
+        due_s = self._due_s + period_s
+        if time_s + half_gap_s < due_s:
+            return False
+        self._due_s = due_s if time_s - due_s < period_s else time_s
+        return True
+
+    def _make_room_for(self, image: UInt8Array) -> None:
+        room = max(FIRST_BATCH_SAMPLES, BUFFER_BYTES // image.nbytes)
+        fitting = [sample for sample in self._samples if sample.image.shape == image.shape]
+        kept = fitting[-(room - 1) :]
+        self.dropped += len(self._samples) - len(kept)
+        self._samples = kept

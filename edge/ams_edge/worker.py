@@ -1,0 +1,79 @@
+"""A thread that does one thing to every item it is given, behind a bounded queue."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from ams_edge.bounded_queue import BoundedQueue
+
+T = TypeVar("T")
+LOW_PRIORITY = 10
+"""Nice value of work that inference must not feel."""
+STOP_TIMEOUT_S = 30.0
+"""A stop waits this long for the items in hand: far more than they need unless a disk or a network share hangs."""
+
+_log = logging.getLogger(__name__)
+
+
+class Worker(Generic[T]):
+    """Calls `handle` with each item in a thread of its own, at low priority; its first exception ends it."""
+
+    def __init__(self, name: str, handle: Callable[[T], None], *, capacity: int) -> None:
+        self._name = name
+        self._handle = handle
+        self._queue: BoundedQueue[T] = BoundedQueue(capacity)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.failure: Exception | None = None
+        """What ended the worker; None while all is well."""
+
+    @property
+    def dropped(self) -> int:
+        """Items that made room for newer ones."""
+        return self._queue.dropped
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; once."""
+        self._thread.start()
+
+    def put_newest(self, item: T) -> None:
+        """Hand `item` over at once; when the queue is full its oldest item is dropped and counted."""
+        self._queue.put_newest(item)
+
+    def put_waiting(self, item: T) -> None:
+        """Hand `item` over, waiting for room while the worker lives."""
+        self._queue.put_waiting(item)
+
+    def stop(self) -> None:
+        """Let the worker finish what it was given, then see its thread end. May be called twice, and before the start."""
+        self._queue.finish()
+        if self._thread.ident is None:
+            return
+        self._thread.join(STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            _log.warning("%s does not end: it has been busy for %g s", self._name, STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        lower_priority()
+        try:
+            while (item := self._queue.take()) is not None:
+                self._handle(item)
+        except Exception as error:
+            self.failure = error
+            _log.warning("%s has stopped: %s: %s", self._name, type(error).__name__, error)
+            _log.debug("%s has stopped", self._name, exc_info=error)
+        finally:
+            self._queue.close()
+
+
+def lower_priority() -> None:
+    """Let the calling thread give way to inference, where the system knows a priority of single threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
