@@ -1,0 +1,141 @@
+"""Reading and writing a network's weights as safetensors.
+
+Three kinds of file load into a network of the same architecture:
+
+- tensors under the network's own names, as `save_weights` writes them;
+- the same with the batch counters of other tools, which are left out;
+- batch norm folded into the convolutions: `layer.weight` and `layer.bias` for `layer.conv.weight` and `layer.norm.*`, as in
+  Google's mobile DeepLab models. The batch norm then becomes the identity plus that bias.
+
+The head, which is the network's last convolution, is translated from the file's class set to the network's by class name.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ams_common.classes import ClassSet
+from ams_common.errors import ModelError
+
+_MISSING_CLASS_NOISE = 0.01
+
+
+def load_pretrained(module: nn.Module, path: Path, source: ClassSet, target: ClassSet, *, seed: int = 0) -> None:
+    """Fill `module`, a network for the classes of `target`, from a file whose head is for those of `source`.
+
+    A class that `source` splits starts from the mean of its parts. A class that it lacks starts from the mean of all, which
+    never wins against the best of them, plus noise drawn from `seed`.
+
+    Raises:
+        ModelError: the file cannot be read, or a tensor is missing, superfluous, of another shape or not finite; the module
+            is then unchanged.
+    """
+    wanted = dict(_state(module))
+    head = _head_name(module)
+    try:
+        tensors = _read(path, module, wanted, head, len(source))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read weights {str(path)!r}: {_first_line(error)}") from error
+    if source.names != target.names:
+        generator = torch.Generator().manual_seed(seed)
+        for name in _head_tensors(head, wanted):
+            tensors[name] = _translated_rows(tensors[name], target.source_rows(source), generator)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(tensors[name])
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write the parameters and running statistics of `module` under their own names; the file appears whole or not at all.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in _state(module).items()}, partial)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot write weights {str(path)!r}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in module.state_dict(keep_vars=True).items() if tensor.is_floating_point()}
+
+
+def _head_name(module: nn.Module) -> str:
+    names = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)]
+    assert names, "a student ends in a convolution"
+    return names[-1]
+
+
+def _head_tensors(head: str, names: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in (f"{head}.weight", f"{head}.bias") if name in names]
+
+
+def _read(path: Path, module: nn.Module, wanted: Mapping[str, Tensor], head: str, head_rows: int) -> dict[str, Tensor]:
+    """Return one finite float32 tensor for each wanted name; nothing is read before all names and shapes are right."""
+    with safe_open(path, framework="pt") as file:
+        folded = _folded_layers(set(file.keys()), set(wanted))
+        sources = {_own_name(name, folded): name for name in file.keys() if not name.endswith("num_batches_tracked")}
+        shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+        shapes |= {name: (head_rows, *shapes[name][1:]) for name in _head_tensors(head, wanted)}
+        implied = _identity_norms(module, folded)
+        for name in sorted(shapes.keys() - sources.keys() - implied.keys()):
+            raise ModelError(f"weights {str(path)!r} are of another architecture: they lack the tensor {name!r}")
+        for name in sorted(sources.keys() - shapes.keys()):
+            raise ModelError(f"weights {str(path)!r} are of another architecture: they hold the tensor {sources[name]!r}")
+        for name, stored in sources.items():
+            shape = tuple(file.get_slice(stored).get_shape())
+            if shape != shapes[name]:
+                raise ModelError(
+                    f"tensor {stored!r} of weights {str(path)!r} has shape {shape}, the model needs {shapes[name]}"
+                )
+        tensors = {name: file.get_tensor(stored).float() for name, stored in sources.items()}
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"tensor {sources[name]!r} of weights {str(path)!r} holds values that are not finite")
+    return implied | tensors
+
+
+def _folded_layers(stored: set[str], own: set[str]) -> set[str]:
+    layers = {name.removesuffix(".weight") for name in stored - own if name.endswith(".weight")}
+    return {layer for layer in layers if f"{layer}.conv.weight" in own}
+
+
+def _own_name(stored: str, folded: set[str]) -> str:
+    layer, _, kind = stored.rpartition(".")
+    if layer not in folded:
+        return stored
+    return f"{layer}.conv.weight" if kind == "weight" else f"{layer}.norm.bias"
+
+
+def _identity_norms(module: nn.Module, folded: set[str]) -> dict[str, Tensor]:
+    """Return scale, mean and variance with which a batch norm only adds its bias; the bias itself is in the file."""
+    tensors: dict[str, Tensor] = {}
+    for layer in folded:
+        norm = module.get_submodule(f"{layer}.norm")
+        assert isinstance(norm, nn.BatchNorm2d)
+        tensors[f"{layer}.norm.weight"] = torch.ones(norm.num_features)
+        tensors[f"{layer}.norm.running_mean"] = torch.zeros(norm.num_features)
+        tensors[f"{layer}.norm.running_var"] = torch.full((norm.num_features,), 1.0 - norm.eps)
+    return tensors
+
+
+def _translated_rows(rows: Tensor, sources: tuple[tuple[int, ...], ...], generator: torch.Generator) -> Tensor:
+    average = rows.mean(0)
+    translated = [rows[list(source)].mean(0) if source else average + _noise(average, generator) for source in sources]
+    return torch.stack(translated)
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return _MISSING_CLASS_NOISE * torch.randn(like.shape, generator=generator)
