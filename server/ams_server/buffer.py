@@ -1,0 +1,78 @@
+"""The labelled frames of the last seconds of capture time, from which mini-batches are drawn."""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ams_common.classes import UInt8Array
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """One frame with the teacher's labels, at the student's input size."""
+
+    image: Tensor
+    """uint8 RGB [H, W, 3] on the CPU."""
+    labels: Tensor
+    """uint8 [H, W] on the CPU; 255 is ignored."""
+    capture_time_s: float
+
+
+class TrainingBuffer:
+    """Holds samples of the last `horizon_s` seconds behind the newest one, at most `capacity` of them; the oldest are dropped.
+
+    B: mini-batch. H, W: the student's input size, the same for all samples.
+    """
+
+    def __init__(self, horizon_s: float, capacity: int = 512) -> None:
+        """Start empty; `capacity` bounds the memory whatever the rate of samples is."""
+        assert horizon_s > 0
+        assert capacity > 0
+        self._horizon_s = horizon_s
+        self._capacity = capacity
+        self._samples: list[TrainingSample] = []
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def capture_times_s(self) -> tuple[float, ...]:
+        """Capture times of the samples, ascending."""
+        return tuple(sample.capture_time_s for sample in self._samples)
+
+    def add(self, image: UInt8Array, labels: UInt8Array, capture_time_s: float) -> None:
+        """Take a copy of one frame, uint8 RGB [H, W, 3], and its labels, uint8 [H, W]; drop what it makes too old.
+
+        A frame may arrive late; one that is itself older than the horizon is not kept.
+        """
+        assert image.shape == (*labels.shape, 3), f"image {image.shape} does not fit labels {labels.shape}"
+        assert not self._samples or self._samples[0].labels.shape == labels.shape, "all samples have one size"
+        sample = TrainingSample(torch.tensor(image), torch.tensor(labels), capture_time_s)
+        bisect.insort(self._samples, sample, key=lambda each: each.capture_time_s)
+        self._samples = self._recent()[-self._capacity :]
+
+    def clear(self) -> None:
+        """Drop all samples: their capture times mean nothing on the clock of another run of the edge."""
+        self._samples = []
+
+    def sample(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Draw uniformly, with replacement; the buffer must not be empty.
+
+        Returns images, uint8 [B, 3, H, W] in channels_last memory format, and labels, uint8 [B, H, W], both on the CPU.
+        """
+        drawn = torch.randint(len(self._samples), (batch_size,), generator=generator).tolist()
+        return stack_samples([self._samples[index] for index in drawn])
+
+    def _recent(self) -> list[TrainingSample]:
+        oldest_s = self._samples[-1].capture_time_s - self._horizon_s
+        return [sample for sample in self._samples if sample.capture_time_s >= oldest_s]
+
+
+def stack_samples(samples: Sequence[TrainingSample]) -> tuple[Tensor, Tensor]:
+    """Return (images uint8 [B, 3, H, W] in channels_last memory format, labels uint8 [B, H, W]) of the samples."""
+    images = torch.stack([sample.image for sample in samples])
+    # Interleaved pixels seen as planes are channels_last already: nothing is moved.
+    return images.permute(0, 3, 1, 2), torch.stack([sample.labels for sample in samples])

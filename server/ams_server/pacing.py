@@ -1,0 +1,61 @@
+"""Adaptive training rate: a device whose scene stands still is trained less often (appendix D of the paper)."""
+
+from collections import deque
+
+from pydantic import Field
+
+from ams_common.settings import PartConfig
+
+RATES_KEPT = 5
+SLOW_BELOW_HZ = 0.25
+FAST_ABOVE_HZ = 0.35
+SLOW_DOWN_S = 2.0
+MAX_FACTOR = 6
+
+
+class PacingConfig(PartConfig):
+    """How often a device is trained."""
+
+    update_interval_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds of capture time between two updates, T_update of the paper."""
+    adaptive_pacing: bool = True
+    """Lengthen the interval by 2 s at a time, up to six times its value, while the scene stands still."""
+
+
+class PacingController:
+    """Slow-down mode begins when the mean of the last 5 sampling rates falls under 0.25 fps and ends when it passes 0.35."""
+
+    def __init__(self, config: PacingConfig) -> None:
+        self._config = config
+        self._rates_hz: deque[float] = deque(maxlen=RATES_KEPT)
+        self._slow = False
+        self._interval_s = config.update_interval_s
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds of capture time until the next training phase, T_update."""
+        return self._interval_s
+
+    @property
+    def slow(self) -> bool:
+        """Whether slow-down mode is on."""
+        return self._slow
+
+    def observe(self, sampling_hz: float) -> float:
+        """Take the sampling rate of one training event and return the interval from now on, in seconds.
+
+        Fewer than five events so far: their mean counts. Every event in slow-down mode, the first one included, adds 2 s.
+        """
+        if not self._config.adaptive_pacing:
+            return self._interval_s
+        self._rates_hz.append(sampling_hz)
+        mean_hz = sum(self._rates_hz) / len(self._rates_hz)
+        self._slow = mean_hz <= FAST_ABOVE_HZ if self._slow else mean_hz < SLOW_BELOW_HZ
+        self._interval_s = self._next_interval_s()
+        return self._interval_s
+
+    def _next_interval_s(self) -> float:
+        initial_s = self._config.update_interval_s
+        if not self._slow:
+            return initial_s
+        return min(self._interval_s + SLOW_DOWN_S, MAX_FACTOR * initial_s)

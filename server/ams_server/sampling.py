@@ -1,0 +1,114 @@
+"""Adaptive sampling rate: as many frames a second as the labels change (section 3.2 of the paper).
+
+phi compares the teacher's labels of two consecutive sampled frames; the rate follows its mean.
+"""
+
+import math
+from typing import Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from ams_common.classes import IGNORE, UInt8Array
+from ams_common.iou import confusion_matrix, mean_iou
+from ams_common.settings import PartConfig
+
+SamplingRule: TypeAlias = Literal["loss", "similarity"]
+
+# The authors' released controller: how far one update goes, how steeply, and around which mIoU.
+SIMILARITY_STEP_HZ = 0.2
+SIMILARITY_SLOPE = 20.0
+SIMILARITY_TARGET = 0.6
+
+# Batches end at a frame, not at a multiple of the period: without slack every second update would wait for the next batch.
+PERIOD_SLACK = 0.9
+
+
+class SamplingConfig(PartConfig):
+    """How many frames a second the edge sends."""
+
+    sampling_rule: SamplingRule = "loss"
+    """Follow the share of pixels whose label changed, or the mIoU of consecutive label maps as the authors' code does."""
+    min_sampling_hz: float = Field(default=0.1, gt=0, le=60)
+    """Least frames per second of capture time."""
+    max_sampling_hz: float = Field(default=1.0, gt=0, le=60)
+    """Most frames per second of capture time; the rate starts here."""
+    sampling_target: float = Field(default=0.1, ge=0, le=1)
+    """Share of changed pixels between consecutive samples that the rule "loss" steers to, phi_target of the paper."""
+    sampling_gain_hz: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    """Change of the rate per unit of distance from the target, eta_r of the paper."""
+    sampling_period_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds of capture time between two changes of the rate, delta_t of the paper."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SamplingConfig":
+        if self.min_sampling_hz > self.max_sampling_hz:
+            raise ValueError(f"min_sampling_hz={self.min_sampling_hz} is above max_sampling_hz={self.max_sampling_hz}")
+        return self
+
+
+class SamplingController:
+    """Adapts the sampling rate of one device to its teacher labels."""
+
+    def __init__(self, config: SamplingConfig) -> None:
+        self._config = config
+        self._rate_hz = config.max_sampling_hz
+        self._scores: list[float] = []
+        self._updated_s: float | None = None
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second of capture time that the edge should send now."""
+        return self._rate_hz
+
+    def observe(self, previous: UInt8Array, current: UInt8Array) -> float | None:
+        """Take the teacher's labels, uint8 [H, W], of two consecutive sampled frames.
+
+        Returns phi, or None where no pixel has a label in both frames: that says nothing about the scene.
+        """
+        rule = changed_share if self._config.sampling_rule == "loss" else label_similarity
+        phi = rule(previous, current)
+        if phi is not None:
+            self._scores.append(phi)
+        return phi
+
+    def update(self, now_s: float) -> float:
+        """Return the rate from capture time `now_s` on, in fps; it changes once a period, by the mean phi since the last time."""
+        if not self._due(now_s):
+            return self._rate_hz
+        self._updated_s = now_s
+        if self._scores:
+            mean_phi = sum(self._scores) / len(self._scores)
+            rate_hz = self._rate_hz + self._change_hz(mean_phi)
+            self._rate_hz = min(max(rate_hz, self._config.min_sampling_hz), self._config.max_sampling_hz)
+            self._scores.clear()
+        return self._rate_hz
+
+    def _due(self, now_s: float) -> bool:
+        if self._updated_s is None:
+            return True
+        elapsed_s = now_s - self._updated_s
+        # A capture clock that went back belongs to a new run of the edge.
+        return elapsed_s < 0 or elapsed_s >= PERIOD_SLACK * self._config.sampling_period_s
+
+    def _change_hz(self, mean_phi: float) -> float:
+        if self._config.sampling_rule == "loss":
+            return self._config.sampling_gain_hz * (mean_phi - self._config.sampling_target)
+        return -SIMILARITY_STEP_HZ * math.tanh(SIMILARITY_SLOPE * (mean_phi - SIMILARITY_TARGET))
+
+
+def changed_share(previous: UInt8Array, current: UInt8Array) -> float | None:
+    """Return the share of the pixels labelled in both maps (uint8 [H, W]) whose label differs; None where there are none.
+
+    This is the paper's phi, the task's loss of `current` as a prediction of `previous`, for hard labels. The cross-entropy of a
+    hard prediction is finite only when smoothed, and with any smoothing e it is log((1 - e) (C - 1) / e) times this share plus
+    a constant: the same signal, whose scale and offset belong to the gain and the target.
+    """
+    matrix = confusion_matrix(previous, current, IGNORE)
+    count = int(matrix.sum())
+    return 1 - int(matrix.trace()) / count if count else None
+
+
+def label_similarity(previous: UInt8Array, current: UInt8Array) -> float | None:
+    """Return the mIoU of two label maps (uint8 [H, W]) over pixels labelled in both; None where there are none."""
+    matrix = confusion_matrix(previous, current, IGNORE)
+    return mean_iou(matrix) if matrix.any() else None

@@ -1,0 +1,230 @@
+"""Training phases of one device's student on its buffer of labelled frames (lines 10 to 16 of the paper's Algorithm 1).
+
+B: mini-batch. C: classes. H, W: input size of the student. h, w: size of its logits. N: trainable parameters. P: elements of
+the flat vector, running statistics included.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ams_common.errors import ModelError
+from ams_common.layout import Float32Array
+from ams_server.buffer import TrainingBuffer
+from ams_server.coordinates import (
+    Int64Array,
+    coordinate_count,
+    first_and_last_coordinates,
+    first_coordinates,
+    largest_coordinates,
+    last_coordinates,
+    uniform_coordinates,
+)
+from ams_server.flat_model import FlatModel
+from ams_server.optimizer import Optimizer, OptimizerState, SgdMomentum, SparseAdam
+from ams_server.segmentation_loss import segmentation_loss
+from ams_server.training_config import Precision, TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseResult:
+    """What one training phase did."""
+
+    indices: Int64Array
+    """Positions of the flat vector that may differ from before the phase, int64, ascending; empty after a failure."""
+    loss: float
+    """Mean training loss over the steps; NaN after a failure."""
+    steps: int
+    """Optimiser steps taken."""
+    failure: str = ""
+    """Why the phase was undone; empty for a phase that worked."""
+
+
+class Trainer:
+    """Trains a FlatModel in phases; the caller sends what changed and hands back, through `adopt`, what the edge decoded."""
+
+    def __init__(self, model: FlatModel, config: TrainingConfig, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Prepare to train `model` from its present weights, the pretrained ones.
+
+        `mean` and `std` are those of the three channels of RGB images in 0..255. All random numbers come from `config.seed`,
+        on the CPU, so that the same seed gives the same batches on every device.
+
+        Raises:
+            ConfigurationError: the device cannot compute in the wanted precision.
+        """
+        self.model = model
+        self._config = config
+        self._mean = torch.tensor(mean, device=model.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=model.device).view(1, 3, 1, 1)
+        self._compute_dtype = compute_dtype(config.precision, model.device)
+        self._optimizer = make_optimizer(model, config)
+        self._generator = torch.Generator().manual_seed(config.seed)
+        self._pretrained = model.weights.clone() if config.restore_between_phases else None
+        self._batch_norms = [module for module in model.module.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self._phases = 0
+        self._moved: Int64Array = np.empty(0, np.int64)
+
+    def train_phase(self, buffer: TrainingBuffer, parameters: int | None = None) -> PhaseResult:
+        """Train for the configured number of steps on mini-batches of `buffer`, which must not be empty.
+
+        `parameters` takes the place of the configured fraction: the exact number of trainable parameters to change (the
+        selection "full" always changes all). A loss or weight that is not finite undoes the phase, moments included.
+        """
+        weights, optimizer_state = self.model.weights.clone(), self._optimizer.state()
+        if self._pretrained is not None:
+            self.model.weights.copy_(self._pretrained)
+        chosen, losses = self._run(buffer, self._count(parameters))
+        loss = float(torch.stack(losses).mean())
+        failure = self._failure(loss)
+        if failure:
+            self.model.weights.copy_(weights)
+            self._optimizer.load_state(optimizer_state)
+            return PhaseResult(indices=np.empty(0, np.int64), loss=math.nan, steps=len(losses), failure=failure)
+        return PhaseResult(indices=self._changed(chosen), loss=loss, steps=len(losses))
+
+    def adopt(self, vector: Float32Array) -> None:
+        """Go on from `vector`, float32 [P]: exactly what the edge decoded.
+
+        Raises:
+            ModelError: `vector` has another length or holds a number that is not finite.
+        """
+        self.model.load(vector)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all that a later trainer needs, beside the weights, to go on identically."""
+        return {
+            **self._optimizer.state(),
+            "phases": np.array(self._phases, np.int64),
+            "moved": self._moved.copy(),
+            "generator": self._generator.get_state().numpy(),
+        }
+
+    def load_state(self, state: OptimizerState) -> None:
+        """Go on from the `state` of a trainer with the same model and configuration; the weights come through `adopt`.
+
+        Raises:
+            ModelError: a part is missing or does not fit.
+        """
+        phases, moved, generator = (state.get(name) for name in ("phases", "moved", "generator"))
+        if phases is None or moved is None or generator is None or phases.shape != () or moved.ndim != 1:
+            raise ModelError("trainer state lacks phases, moved or generator")
+        if moved.size and not (moved.dtype == np.int64 and 0 <= moved.min() <= moved.max() < self.model.layout.size):
+            raise ModelError(f"trainer state moves positions outside of {self.model.layout.size} elements")
+        self._optimizer.load_state(state)
+        try:
+            self._generator.set_state(torch.tensor(generator))
+        except (RuntimeError, TypeError) as error:
+            raise ModelError("trainer state holds no state of a random generator") from error
+        self._phases, self._moved = int(phases), moved.astype(np.int64)
+
+    def _count(self, parameters: int | None) -> int:
+        size = self.model.layout.trainable_size
+        if self._config.selection == "full":
+            return size
+        if parameters is None:
+            return coordinate_count(size, self._config.fraction)
+        return min(max(1, parameters), size)
+
+    def _run(self, buffer: TrainingBuffer, count: int) -> tuple[Int64Array, list[Tensor]]:
+        chosen = None if self._first_step_decides else self._choose(count)
+        positions = self._on_device(chosen)
+        losses = []
+        self._train_batch_norm(self._config.batch_norm == "train")
+        for _ in range(self._config.steps):
+            losses.append(self._backward(buffer))
+            self._optimizer.accumulate()
+            if chosen is None:
+                chosen = self._choose(count)
+                positions = self._on_device(chosen)
+            self._optimizer.apply(positions)
+        self._train_batch_norm(False)
+        assert chosen is not None
+        return chosen, losses
+
+    def _backward(self, buffer: TrainingBuffer) -> Tensor:
+        images, labels = buffer.sample(self._config.batch_size, self._generator)
+        inputs = images.to(self.model.device).float().sub_(self._mean).div_(self._std)
+        self.model.gradients.zero_()
+        with torch.autocast(self.model.device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
+            logits = self.model.module(inputs)
+        loss = segmentation_loss(logits, labels.to(self.model.device), self._config.loss_stride)
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    @property
+    def _first_step_decides(self) -> bool:
+        selection = self._config.selection
+        first_phase = self._phases == 0 and self._config.first_selection == "first_step"
+        return selection == "gauss_southwell" or (selection == "gradient_guided" and first_phase)
+
+    def _choose(self, count: int) -> Int64Array:
+        size = self.model.layout.trainable_size
+        match self._config.selection:
+            case "full":
+                return first_coordinates(size, size)
+            case "first_layers":
+                return first_coordinates(size, count)
+            case "last_layers":
+                return last_coordinates(size, count)
+            case "first_and_last":
+                return first_and_last_coordinates(size, count)
+            case "gauss_southwell":
+                return largest_coordinates(self.model.gradients.abs(), count, self._generator)
+            case "gradient_guided" if self._phases > 0 or self._first_step_decides:
+                return largest_coordinates(self._optimizer.update().abs_(), count, self._generator)
+            case "random" | "gradient_guided":
+                return uniform_coordinates(size, count, self._generator)
+
+    def _on_device(self, chosen: Int64Array | None) -> Tensor | None:
+        if chosen is None or len(chosen) == self.model.layout.trainable_size:
+            return None
+        return torch.from_numpy(chosen).to(self.model.device)
+
+    def _train_batch_norm(self, training: bool) -> None:
+        for batch_norm in self._batch_norms:
+            batch_norm.train(training)
+
+    def _failure(self, loss: float) -> str:
+        if not math.isfinite(loss):
+            return f"the training loss became {loss}"
+        if not (self.model.weights.isfinite().all() and self._optimizer.update().isfinite().all()):
+            return "a weight or an update became infinite or NaN"
+        return ""
+
+    def _changed(self, chosen: Int64Array) -> Int64Array:
+        layout = self.model.layout
+        statistics = np.arange(layout.trainable_size, layout.size) if self._config.batch_norm == "train" else chosen[:0]
+        # A restored phase also takes back what the last one moved.
+        moved_back = self._moved if self._pretrained is not None else chosen[:0]
+        self._moved = chosen
+        self._phases += 1
+        return np.union1d(np.concatenate([chosen, statistics]), moved_back)
+
+
+def make_optimizer(model: FlatModel, config: TrainingConfig) -> Optimizer:
+    """Return the configured optimiser on the trainable part of `model`."""
+    weights, gradients = model.trainable_weights, model.gradients
+    if config.optimizer == "sgd":
+        return SgdMomentum(weights, gradients, learning_rate=config.learning_rate)
+    return SparseAdam(weights, gradients, learning_rate=config.learning_rate, epsilon_inside_root=config.epsilon_inside_root)
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type that forward and backward passes compute in: torch.float32 or torch.bfloat16.
+
+    "auto" takes bfloat16 where it was measured faster: on GPUs with hardware for it, and on CPUs with AMX tiles (a step of
+    JITNet takes a third of the time, of DeepLab 0.8 of it). Other CPUs emulate it or gain nothing.
+    """
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
