@@ -1,0 +1,225 @@
+"""Where labelled pictures go: an overlay video, a folder of label maps, a window. None of them holds inference up."""
+
+import csv
+import logging
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import av
+import cv2
+import numpy as np
+from av.video.stream import VideoStream
+
+from ams_common.classes import ClassSet
+from ams_common.errors import ConfigurationError
+from ams_common.settings import PartConfig
+from ams_edge.frame import Frame, UInt8Array
+from ams_edge.overlay import draw_legend, draw_overlay, overlay_size
+from ams_edge.window import WindowSink, check_display
+from ams_edge.worker import Worker
+
+WAITING_PICTURES = 8
+"""Pictures that wait for a file to be written."""
+VIDEO_CLOCK_HZ = 90_000
+NOMINAL_RATE_HZ = 30
+INDEX_NAME = "index.csv"
+
+_log = logging.getLogger(__name__)
+
+
+class SinkConfig(PartConfig):
+    """What to do with the labels."""
+
+    overlay: Path | None = None
+    """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 file."""
+    labels: Path | None = None
+    """Write each label map as a grey PNG to this folder, with an index of capture times and model versions."""
+    window: bool = False
+    """Show the overlay in a window."""
+
+
+class Sink(Protocol):
+    """Takes labelled pictures."""
+
+    def write(self, frame: Frame, labels: UInt8Array, version: int) -> None:
+        """Take a picture with its label map [h, w], and the version of the weights that made it."""
+        ...
+
+    def close(self) -> None:
+        """Write what is waiting and let go. May be called twice."""
+        ...
+
+
+class Picture(NamedTuple):
+    """One labelled picture."""
+
+    frame: Frame
+    labels: UInt8Array
+    version: int
+
+
+class Recorder(Protocol):
+    """Writes labelled pictures in the thread that calls it."""
+
+    def record(self, picture: Picture) -> None:
+        """Write one picture; may raise OSError or av.FFmpegError."""
+        ...
+
+    def close(self) -> None:
+        """Complete the files."""
+        ...
+
+
+class FileSink:
+    """A recorder behind a bounded queue, in a thread of its own.
+
+    When the queue is full, `lossless` makes `write` wait; otherwise the oldest picture is dropped and counted. A recorder that
+    fails, on a full disk for example, is left with one warning; later pictures go nowhere.
+    """
+
+    def __init__(self, name: str, recorder: Recorder, *, lossless: bool) -> None:
+        self._name = name
+        self._recorder = recorder
+        self._worker: Worker[Picture] = Worker(name, recorder.record, capacity=WAITING_PICTURES)
+        self._put = self._worker.put_waiting if lossless else self._worker.put_newest
+        self._closed = False
+        self._worker.start()
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that were left out because writing is slower than the camera."""
+        return self._worker.dropped
+
+    def write(self, frame: Frame, labels: UInt8Array, version: int) -> None:
+        """Queue a picture; `labels` may be changed afterwards."""
+        self._put(Picture(frame, labels.copy(), version))
+
+    def close(self) -> None:
+        """Write what is waiting and complete the files. May be called twice."""
+        self._worker.stop()
+        if self._closed or self._worker.alive:
+            return
+        self._closed = True
+        if self.dropped:
+            _log.info("%s: %d pictures were left out, writing is slower than the camera", self._name, self.dropped)
+        try:
+            self._recorder.close()
+        except (OSError, av.FFmpegError) as error:
+            if self._worker.failure is None:
+                _log.warning("%s is not complete: %s", self._name, error)
+
+
+class OverlayVideo:
+    """An H.264 film of the overlays with their true times; whatever stops the process, what is in the file plays."""
+
+    def __init__(self, path: Path, classes: ClassSet) -> None:
+        """Create the file at `path`, with its folder.
+
+        Raises:
+            ConfigurationError: it cannot be written.
+        """
+        self._classes = classes
+        self._palette = classes.palette()
+        self._file = _create(path, "--overlay").open("wb", buffering=0)
+        fragments = {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": "1000000"}
+        self._container = av.open(self._file, "w", format="mp4", options=fragments)
+        self._stream: VideoStream | None = None
+        self._legend = np.empty((0, 0, 3), np.uint8)
+        self._started_s = 0.0
+
+    def record(self, picture: Picture) -> None:
+        """Draw and encode one picture; all are scaled to the size of the first."""
+        frame = picture.frame
+        stream = self._stream or self._start(frame)
+        height = stream.height - self._legend.shape[0]
+        drawn = draw_overlay(frame.rgb(stream.width, height), picture.labels, self._palette)
+        encoded = av.VideoFrame.from_ndarray(np.vstack([drawn, self._legend]), format="rgb24")
+        encoded.pts = round((frame.capture_time_s - self._started_s) * VIDEO_CLOCK_HZ)
+        encoded.time_base = Fraction(1, VIDEO_CLOCK_HZ)
+        self._container.mux(stream.encode(encoded))
+
+    def close(self) -> None:
+        """Encode what the encoder holds back and complete the file."""
+        with self._file:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+
+    def _start(self, frame: Frame) -> VideoStream:
+        width, height = overlay_size(frame.width, frame.height)
+        self._legend = draw_legend(self._classes, width)
+        self._started_s = frame.capture_time_s
+        stream = self._container.add_stream("libx264", rate=NOMINAL_RATE_HZ, options={"preset": "veryfast", "crf": "21"})
+        stream.width, stream.height, stream.pix_fmt = width, height + self._legend.shape[0], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, VIDEO_CLOCK_HZ)
+        stream.codec_context.thread_count = 1  # the other cores are for inference
+        self._stream = stream
+        return stream
+
+
+class LabelFolder:
+    """One PNG a picture, each pixel its label, named by the picture's index; and a table of times and versions."""
+
+    def __init__(self, folder: Path) -> None:
+        """Create `folder` and its index.
+
+        Raises:
+            ConfigurationError: it cannot be written.
+        """
+        self._folder = folder
+        self._file = _create(folder / INDEX_NAME, "--labels").open("w", encoding="utf-8", newline="", buffering=1)
+        self._index = csv.writer(self._file)
+        self._index.writerow(["file", "frame_index", "capture_time_s", "version"])
+
+    def record(self, picture: Picture) -> None:
+        """Write one label map and its line of the index."""
+        frame = picture.frame
+        name = f"{frame.index:06d}.png"
+        _, data = cv2.imencode(".png", picture.labels)
+        (self._folder / name).write_bytes(data.tobytes())
+        self._index.writerow([name, frame.index, f"{frame.capture_time_s:.6f}", picture.version])
+
+    def close(self) -> None:
+        """Close the index."""
+        self._file.close()
+
+
+def check_outputs(config: SinkConfig) -> None:
+    """See early, before any model is here, that the outputs are possible.
+
+    Raises:
+        ConfigurationError: a path cannot be written, or there is no display.
+    """
+    if config.overlay is not None:
+        _create(config.overlay, "--overlay")
+    if config.labels is not None:
+        _create(config.labels / INDEX_NAME, "--labels")
+    if config.window:
+        check_display()
+
+
+def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tuple[Sink, ...]:
+    """Open the sinks of `config`; `lossless` makes files wait for the disk instead of leaving pictures out.
+
+    Raises:
+        ConfigurationError: a path cannot be written, or there is no display.
+    """
+    sinks: list[Sink] = []
+    if config.overlay is not None:
+        sinks.append(FileSink("overlay video", OverlayVideo(config.overlay, classes), lossless=lossless))
+    if config.labels is not None:
+        sinks.append(FileSink("label folder", LabelFolder(config.labels), lossless=lossless))
+    if config.window:
+        sinks.append(WindowSink(classes))
+    return tuple(sinks)
+
+
+def _create(path: Path, flag: str) -> Path:
+    """Create an empty file where there is none, and its folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {flag} {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
+    return path
