@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ams_common.errors import SourceError
@@ -65,9 +67,9 @@ class Media:
             for packet in self._container.demux(self._stream):
                 try:
                     yield from self._stream.decode(packet)
-                except av.error.InvalidDataError:
+                except InvalidDataError:
                     damaged += 1
-        except (av.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise SourceError(f"reading {self.source!r} broke off: {_reason(error)}") from error
         finally:
             if damaged:
@@ -112,12 +114,12 @@ def _open_container(source: str) -> InputContainer:
             metadata_errors="replace",
             timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
         )
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise SourceError(_refusal(source, error)) from error
 
 
 def _video_stream(container: InputContainer, source: str) -> VideoStream:
-    streams = [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams or streams[0].codec_context is None or streams[0].codec_context.name == "ansi":  # text drawn as pictures
         raise SourceError(f"{source!r} holds no video")
     stream = streams[0]
@@ -132,7 +134,7 @@ def _refusal(source: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         kind = "camera" if source.startswith("/dev/") else "video file"
         return f"there is no {kind} {source!r}"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, InvalidDataError):
         return f"{source!r} is not a video"
     if _is_device(source):
         return f"cannot open {source!r} as a camera: {_reason(error)}"

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ams_common.classes import ClassSet
@@ -63,7 +64,7 @@ class Recorder(Protocol):
     """Writes labelled pictures in the thread that calls it."""
 
     def record(self, picture: Picture) -> None:
-        """Write one picture; may raise OSError or av.FFmpegError."""
+        """Write one picture; may raise OSError or FFmpegError."""
         ...
 
     def close(self) -> None:
@@ -105,7 +106,7 @@ class FileSink:
             _log.info("%s: %d pictures were left out, writing is slower than the camera", self._name, self.dropped)
         try:
             self._recorder.close()
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, FFmpegError) as error:
             if self._worker.failure is None:
                 _log.warning("%s is not complete: %s", self._name, error)
 
