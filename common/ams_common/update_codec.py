@@ -1,0 +1,260 @@
+"""Update codecs: the bytes of a sparse change of the flat parameter vector, and of a whole vector.
+
+Contract, lossless to the mirror: the values lose precision when they are encoded, so the server decodes its own bytes against
+the vector that the edge holds and trains on from the result. Decoding is exact integer and IEEE float32 arithmetic: the same
+bytes and the same base give bit-identical weights on every machine.
+
+Legend: P elements of the flat vector, k of them changed. All integers are little-endian.
+
+`mask-float16`, the format of the AMS reference:
+
+    4   length m of the mask, uint32
+    m   gzip -9 of the mask: a bit per element of the vector, 1 = changed, most significant bit first, each tensor of the
+        layout padded with zero bits to a whole byte
+    2k  the changed elements' new values, float16, in the order of the vector
+
+`gap-zstd`:
+
+    4   k, uint32
+    4   length g of the gaps before compression, uint32
+    4   length of the compressed gaps, uint32
+    4   length of the compressed upper bytes, uint32
+    .   zstd frame of the gaps, g bytes: for each changed element the number of unchanged ones before it since the last changed
+        one, as a base-255 tally: a byte 255 for each whole 255, then the rest (0..254)
+    .   zstd frame of the upper bytes, k bytes: sign, exponent and two bits of the mantissa of each change (new - old, float16)
+    .   zstd frame of the lower bytes, k bytes: the rest of the mantissa
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ams_common.compression import gzip_compress, gzip_decompress, zstd_compress, zstd_decompress
+from ams_common.errors import CodecError, ConfigurationError, ModelError
+from ams_common.layout import Float32Array, ParameterLayout
+
+Int64Array = npt.NDArray[np.int64]
+Float16Array = npt.NDArray[np.float16]
+_TALLY = 255
+_ZSTD_LEVEL = 3
+_SNAPSHOT_ZSTD_LEVEL = 3
+
+
+@dataclass(frozen=True, eq=False)
+class SparseUpdate:
+    """A decoded update."""
+
+    indices: Int64Array
+    """int64 [k], increasing: positions in the flat vector."""
+    values: Float32Array
+    """float32 [k], finite: the new values at these positions."""
+
+
+class UpdateCodec(Protocol):
+    """Turns sparse changes of vectors of one layout into bytes and back."""
+
+    @property
+    def name(self) -> str:
+        """Name of the format on the wire."""
+        ...
+
+    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array) -> bytes:
+        """Return the bytes that change `base` to nearly `target` at `indices`.
+
+        Args:
+            base: float32 [P], the vector before the update.
+            target: float32 [P], the vector wanted.
+            indices: int64 [k], strictly increasing, in 0..P-1; k may be 0.
+
+        Raises:
+            ModelError: a vector does not fit the layout, or a value is not finite or too large for float16.
+        """
+        ...
+
+    def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
+        """Return the change that `payload` makes to `base`, float32 [P]; takes memory of a small multiple of P at most.
+
+        Raises:
+            CodecError: the payload is not valid for this layout.
+            ModelError: `base` does not fit the layout.
+        """
+        ...
+
+
+def apply_update(base: Float32Array, update: SparseUpdate) -> Float32Array:
+    """Return a new float32 [P]: `base` with the values of `update` put in."""
+    vector = base.copy()
+    vector[update.indices] = update.values
+    return vector
+
+
+class MaskFloat16:
+    """The reference format: a gzipped bit mask and absolute float16 values."""
+
+    name = "mask-float16"
+
+    def __init__(self, layout: ParameterLayout) -> None:
+        self._layout = layout
+        self._mask_size = sum(_mask_bytes(tensor.size) for tensor in layout.tensors)
+
+    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array) -> bytes:
+        """See UpdateCodec."""
+        _check_vectors(self._layout, base, target)
+        chosen = np.zeros(self._layout.size, np.bool_)
+        chosen[indices] = True
+        mask = gzip_compress(b"".join(np.packbits(chosen[start:end]).tobytes() for start, end in self._bounds()))
+        return _uint32(len(mask)) + mask + _to_float16(target[indices]).tobytes()
+
+    def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
+        """See UpdateCodec."""
+        _check_vectors(self._layout, base)
+        (length,), body = _split_header(payload, 1)
+        mask = np.frombuffer(gzip_decompress(body[:length], self._mask_size), np.uint8)
+        indices = self._unpack(mask)
+        values = body[length:]
+        if len(values) != 2 * indices.size:
+            raise CodecError(f"update holds {len(values)} bytes of values for {indices.size} parameters")
+        return _finite_update(indices, np.frombuffer(values, "<f2").astype(np.float32))
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        tensors = zip(self._layout.offsets, self._layout.tensors, strict=True)
+        return [(start, start + tensor.size) for start, tensor in tensors]
+
+    def _unpack(self, mask: npt.NDArray[np.uint8]) -> Int64Array:
+        chosen = np.empty(self._layout.size, np.bool_)
+        for start, end in self._bounds():
+            bits = np.unpackbits(mask[: _mask_bytes(end - start)])
+            if bits[end - start :].any():
+                raise CodecError("update has padding bits set in its mask")
+            chosen[start:end] = bits[: end - start]
+            mask = mask[_mask_bytes(end - start) :]
+        return np.flatnonzero(chosen)
+
+
+def _mask_bytes(size: int) -> int:
+    return (size + 7) // 8
+
+
+class GapZstd:
+    """Gaps between positions and float16 changes in planes of bytes, each plane compressed by zstd."""
+
+    name = "gap-zstd"
+
+    def __init__(self, layout: ParameterLayout) -> None:
+        self._layout = layout
+
+    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array) -> bytes:
+        """See UpdateCodec."""
+        _check_vectors(self._layout, base, target)
+        changes = _to_float16(target[indices] - base[indices]).view("<u2")
+        gaps = _tally(np.diff(indices, prepend=-1) - 1)
+        planes = (gaps.tobytes(), (changes >> 8).astype(np.uint8).tobytes(), (changes & 0xFF).astype(np.uint8).tobytes())
+        frames = [zstd_compress(plane, _ZSTD_LEVEL) for plane in planes]
+        return _uint32(indices.size, gaps.size, len(frames[0]), len(frames[1])) + b"".join(frames)
+
+    def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
+        """See UpdateCodec."""
+        _check_vectors(self._layout, base)
+        (count, gap_bytes, first, second), body = _split_header(payload, 4)
+        if count > base.size or gap_bytes > count + base.size // _TALLY:
+            raise CodecError(f"update claims {count} changes in {gap_bytes} bytes for {base.size} parameters")
+        indices = _positions(zstd_decompress(body[:first], gap_bytes), count, base.size)
+        upper = zstd_decompress(body[first : first + second], count)
+        lower = zstd_decompress(body[first + second :], count)
+        changes = np.frombuffer(upper, np.uint8).astype("<u2") << 8 | np.frombuffer(lower, np.uint8)
+        return _finite_update(indices, base[indices] + changes.view("<f2").astype(np.float32))
+
+
+def _tally(gaps: Int64Array) -> npt.NDArray[np.uint8]:
+    """Write each gap as whole 255s and a rest below 255."""
+    ends = np.cumsum(gaps // _TALLY + 1)
+    written = np.full(ends[-1] if ends.size else 0, _TALLY, np.uint8)
+    written[ends - 1] = gaps % _TALLY
+    return written
+
+
+def _positions(written: bytes, count: int, size: int) -> Int64Array:
+    """Read tallied gaps back into positions."""
+    tally = np.frombuffer(written, np.uint8)
+    rests = np.flatnonzero(tally != _TALLY)
+    if rests.size != count or (count and rests[-1] != tally.size - 1):
+        raise CodecError(f"update has gaps for {rests.size} changes, its header says {count}")
+    positions = np.cumsum(tally, dtype=np.int64)[rests] + np.arange(count)
+    if count and positions[-1] >= size:
+        raise CodecError(f"update changes parameter {positions[-1]} of {size}")
+    return positions
+
+
+CODECS: dict[str, Callable[[ParameterLayout], UpdateCodec]] = {each.name: each for each in (GapZstd, MaskFloat16)}
+"""Every update codec by its name on the wire, best first."""
+DEFAULT_CODEC = GapZstd.name
+
+
+def create_codec(name: str, layout: ParameterLayout) -> UpdateCodec:
+    """Return the codec called `name` for vectors of `layout`.
+
+    Raises:
+        ConfigurationError: there is no such codec.
+    """
+    if name not in CODECS:
+        raise ConfigurationError(f"unknown update codec {name!r}: use {' or '.join(CODECS)}")
+    return CODECS[name](layout)
+
+
+def encode_snapshot(vector: Float32Array) -> bytes:
+    """Return the exact bytes of a whole vector, float32 [P]: a zstd frame of its four planes, lowest bytes first.
+
+    Raises:
+        ModelError: a value is not finite.
+    """
+    if not np.isfinite(vector).all():
+        raise ModelError(f"parameter {int(np.flatnonzero(~np.isfinite(vector))[0])} is not finite: training has diverged")
+    planes = np.ascontiguousarray(vector, "<f4").view(np.uint8).reshape(-1, 4).T
+    return zstd_compress(planes.tobytes(), _SNAPSHOT_ZSTD_LEVEL)
+
+
+def decode_snapshot(data: bytes, size: int) -> Float32Array:
+    """Return float32 [size] from the bytes of `encode_snapshot`.
+
+    Raises:
+        CodecError: the bytes do not hold exactly `size` finite values.
+    """
+    planes = np.frombuffer(zstd_decompress(data, 4 * size), np.uint8).reshape(4, size)
+    vector = np.ascontiguousarray(planes.T).view("<f4").reshape(size).astype(np.float32, copy=False)
+    if not np.isfinite(vector).all():
+        raise CodecError("snapshot holds a value that is not finite")
+    return vector
+
+
+def _check_vectors(layout: ParameterLayout, *vectors: Float32Array) -> None:
+    for vector in vectors:
+        if vector.shape != (layout.size,):
+            raise ModelError(f"vector of shape {vector.shape} does not fit a layout of {layout.size} elements")
+
+
+def _to_float16(values: Float32Array) -> Float16Array:
+    with np.errstate(over="ignore"):
+        halves: Float16Array = values.astype("<f2")
+    if not np.isfinite(halves).all():
+        worst = values[~np.isfinite(halves)][0]
+        raise ModelError(f"a parameter or its change is {worst}, more than float16 holds: training has diverged")
+    return halves
+
+
+def _finite_update(indices: Int64Array, values: Float32Array) -> SparseUpdate:
+    if not np.isfinite(values).all():
+        raise CodecError("update holds a value that is not finite")
+    return SparseUpdate(indices, values)
+
+
+def _uint32(*numbers: int) -> bytes:
+    return np.array(numbers, "<u4").tobytes()
+
+
+def _split_header(payload: bytes, numbers: int) -> tuple[list[int], bytes]:
+    if len(payload) < 4 * numbers:
+        raise CodecError(f"update of {len(payload)} bytes is shorter than its header")
+    return np.frombuffer(payload[: 4 * numbers], "<u4").tolist(), payload[4 * numbers :]
