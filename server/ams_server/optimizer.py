@@ -118,7 +118,7 @@ class SparseAdam:
 
 
 class SgdMomentum:
-    """Gradient descent with momentum whose velocity follows all parameters: velocity = 0.9 velocity + g, u = rate * velocity."""
+    """Gradient descent whose velocity follows all parameters: velocity = 0.9 velocity + g, u = learning_rate * velocity."""
 
     def __init__(self, weights: Tensor, gradients: Tensor, *, learning_rate: float) -> None:
         """Optimise `weights`, float32 [N], in place by `gradients` of the same shape and device."""

@@ -70,16 +70,16 @@ class Trainer:
         self._phases = 0
         self._moved: Int64Array = np.empty(0, np.int64)
 
-    def train_phase(self, buffer: TrainingBuffer, parameters: int | None = None) -> PhaseResult:
+    def train_phase(self, buffer: TrainingBuffer, limit: int | None = None) -> PhaseResult:
         """Train for the configured number of steps on mini-batches of `buffer`, which must not be empty.
 
-        `parameters` takes the place of the configured fraction: the exact number of trainable parameters to change (the
-        selection "full" always changes all). A loss or weight that is not finite undoes the phase, moments included.
+        `limit` is the largest number of trainable parameters that may change, where that is less than the configured
+        fraction; at least one does, and "full" then chooses as gradient_guided. A loss or weight that is not finite undoes the phase, moments included.
         """
         weights, optimizer_state = self.model.weights.clone(), self._optimizer.state()
         if self._pretrained is not None:
             self.model.weights.copy_(self._pretrained)
-        chosen, losses = self._run(buffer, self._count(parameters))
+        chosen, losses = self._run(buffer, self._count(limit))
         loss = float(torch.stack(losses).mean())
         failure = self._failure(loss)
         if failure:
@@ -87,6 +87,10 @@ class Trainer:
             self._optimizer.load_state(optimizer_state)
             return PhaseResult(indices=np.empty(0, np.int64), loss=math.nan, steps=len(losses), failure=failure)
         return PhaseResult(indices=self._changed(chosen), loss=loss, steps=len(losses))
+
+    def vector(self) -> Float32Array:
+        """Return a copy of the present weights, float32 [P]."""
+        return self.model.vector()
 
     def adopt(self, vector: Float32Array) -> None:
         """Go on from `vector`, float32 [P]: exactly what the edge decoded.
@@ -123,13 +127,10 @@ class Trainer:
             raise ModelError("trainer state holds no state of a random generator") from error
         self._phases, self._moved = int(phases), moved.astype(np.int64)
 
-    def _count(self, parameters: int | None) -> int:
+    def _count(self, limit: int | None) -> int:
         size = self.model.layout.trainable_size
-        if self._config.selection == "full":
-            return size
-        if parameters is None:
-            return coordinate_count(size, self._config.fraction)
-        return min(max(1, parameters), size)
+        count = size if self._config.selection == "full" else coordinate_count(size, self._config.fraction)
+        return count if limit is None else min(count, max(1, limit))
 
     def _run(self, buffer: TrainingBuffer, count: int) -> tuple[Int64Array, list[Tensor]]:
         chosen = None if self._first_step_decides else self._choose(count)
@@ -166,7 +167,7 @@ class Trainer:
     def _choose(self, count: int) -> Int64Array:
         size = self.model.layout.trainable_size
         match self._config.selection:
-            case "full":
+            case "full" if count == size:
                 return first_coordinates(size, size)
             case "first_layers":
                 return first_coordinates(size, count)
@@ -176,9 +177,9 @@ class Trainer:
                 return first_and_last_coordinates(size, count)
             case "gauss_southwell":
                 return largest_coordinates(self.model.gradients.abs(), count, self._generator)
-            case "gradient_guided" if self._phases > 0 or self._first_step_decides:
+            case "gradient_guided" | "full" if self._phases > 0 or self._first_step_decides:
                 return largest_coordinates(self._optimizer.update().abs_(), count, self._generator)
-            case "random" | "gradient_guided":
+            case "random" | "gradient_guided" | "full":
                 return uniform_coordinates(size, count, self._generator)
 
     def _on_device(self, chosen: Int64Array | None) -> Tensor | None:
