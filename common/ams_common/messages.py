@@ -15,8 +15,14 @@ from ams_common.layout import DIGEST_BYTES, ParameterLayout
 PROTOCOL_VERSION = 1
 CHUNK_BYTES = 512 * 1024
 """Size of a model chunk: under 1 MiB, so that an update or a control message never waits long behind one."""
+MAX_BATCH_BYTES = 3_750_000
+"""Largest video of a batch, so that its message stays under the 4 MiB that gRPC takes by default."""
+MAX_GRAPH_BYTES = 64 * 2**20
+"""Largest graph without weights."""
+MAX_UPDATE_BYTES = 15 * 2**20
+"""Largest payload of an update, so that its message stays under the 16 MiB that an edge takes."""
 
-ErrorCode: TypeAlias = Literal["bad_request", "unsupported", "busy", "budget_too_small", "internal"]
+ErrorCode: TypeAlias = Literal["bad_request", "unsupported", "busy", "budget_too_small", "internal", "replaced"]
 ChunkPart: TypeAlias = Literal["graph", "weights"]
 
 
@@ -83,7 +89,8 @@ class ModelManifest:
     @cached_property
     def bundle_digest(self) -> bytes:
         """16 bytes that identify everything here: equal digests mean that weights may be exchanged."""
-        text = f"{self.student} {self.classes.names} {self.width}x{self.height} {self.mean} {self.std}"
+        scaling = [float(value) for value in (*self.mean, *self.std)]
+        text = f"{self.student} {self.classes.names} {self.width}x{self.height} {scaling}"
         parts = text.encode() + self.layout.digest + self.graph_digest
         return hashlib.blake2b(parts, digest_size=DIGEST_BYTES).digest()
 
