@@ -1,0 +1,194 @@
+"""One device on the server: its mirror of the weights, its training buffer, its trainer and its controllers.
+
+There are no threads and no sockets here: the worker calls `ingest` for a batch that arrived and `train` when `due`. Every update
+is decoded again by the server itself, and training goes on from the result: the mirror at version v is bit for bit what the
+device runs at version v.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ams_common.budget import batch_target_bytes, parameters_for_budget
+from ams_common.classes import UInt8Array
+from ams_common.clock import Clock
+from ams_common.layout import Float32Array, weights_digest
+from ams_common.messages import Control, FrameBatch, ModelManifest, Update
+from ams_common.settings import PartConfig
+from ams_common.update_codec import UpdateCodec, apply_update
+from ams_common.video_codec import decode_frames
+from ams_server.buffer import TrainingBuffer
+from ams_server.coordinates import Int64Array
+from ams_server.pacing import PacingController
+from ams_server.sampling import SamplingController
+from ams_server.teachers.base import Teacher
+from ams_server.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+KEPT_UPDATES = 8
+"""Updates kept for a device that comes back having missed some; one that missed more gets a snapshot."""
+MAX_BATCH_FRAMES = 600
+"""Frames in one batch at most: ten minutes at one frame a second."""
+EXPECTED_BITS_PER_PARAMETER = 24.0
+"""Size of a changed parameter in an update, until the first update has shown it."""
+EARLY_SHARE = 0.8
+"""A phase may start this share of the update interval after the last one: batches are cut by the edge's clock and arrive unevenly."""
+
+
+class FrameConfig(PartConfig):
+    """Pictures that devices send."""
+
+    frame_width: int = 0
+    """Width of the frames that devices send, in pixels, at most; 0 for the student's width."""
+    frame_height: int = 0
+    """Height of the frames that devices send, in pixels, at most; 0 for the student's height."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceBudget:
+    """What one device may use, in bit/s; 0 for no limit."""
+
+    uplink_bps: int
+    downlink_bps: int
+
+
+@dataclass(kw_only=True)
+class EdgeSession:
+    """State of one device between and across connections."""
+
+    device_id: str
+    manifest: ModelManifest
+    budget: DeviceBudget
+    frames: FrameConfig
+    teacher: Teacher
+    trainer: Trainer
+    buffer: TrainingBuffer
+    codec: UpdateCodec
+    sampling: SamplingController
+    pacing: PacingController
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self.version = 0
+        self.mirror: Float32Array = self.trainer.vector()
+        self.mirror_digest = weights_digest(self.mirror)
+        self.updates: deque[Update] = deque(maxlen=KEPT_UPDATES)
+        self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
+        self._last_labels: UInt8Array | None = None
+        self._newest_batch_id = 0
+        self._newest_capture_us = 0
+        self._trained_capture_us: int | None = None
+        self._label_ms = 0.0
+        self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
+
+    def start_run(self) -> None:
+        """Forget what belongs to an earlier run of the device's process: its capture clock and its batch numbers."""
+        self.buffer.clear()
+        self._last_labels = None
+        self._newest_batch_id = self._newest_capture_us = 0
+        self._trained_capture_us = None
+
+    def control(self) -> Control:
+        """Return what the device should do from now on."""
+        interval_s = self.pacing.interval_s
+        width, height = self._frame_size
+        return Control(
+            sampling_hz=self.sampling.rate_hz,
+            update_interval_s=interval_s,
+            batch_bytes=batch_target_bytes(self.budget.uplink_bps, interval_s),
+            frame_width=width,
+            frame_height=height,
+        )
+
+    @property
+    def _frame_size(self) -> tuple[int, int]:
+        return self.frames.frame_width or self.manifest.width, self.frames.frame_height or self.manifest.height
+
+    def ingest(self, batch: FrameBatch) -> None:
+        """Decode and label a batch, put it into the buffer and adjust the sampling rate.
+
+        Raises:
+            CodecError: the batch is not a valid video.
+        """
+        started_s = self.clock.now_s()
+        width, height = self._frame_size
+        images = decode_frames(batch, max_pixels=width * height, max_frames=MAX_BATCH_FRAMES)
+        times_s = [time_us / 1e6 for time_us in batch.capture_times_us]
+        labels = self._teacher_to_student[self.teacher.label(images, times_s)]
+        self._store(images, labels, times_s)
+        self._newest_batch_id = max(self._newest_batch_id, batch.batch_id)
+        self._newest_capture_us = max(self._newest_capture_us, *batch.capture_times_us)
+        self._label_ms = 1e3 * (self.clock.now_s() - started_s)
+
+    def _store(self, images: UInt8Array, labels: UInt8Array, times_s: Sequence[float]) -> None:
+        size = (self.manifest.width, self.manifest.height)
+        for image, label, time_s in zip(images, labels, times_s, strict=True):
+            if self._last_labels is not None and self._last_labels.shape == label.shape:
+                self.sampling.observe(self._last_labels, label)
+            self._last_labels = label
+            self.buffer.add(
+                cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False),
+                cv2.resize(label, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False),
+                time_s,
+            )
+        self.sampling.update(times_s[-1])
+
+    @property
+    def due(self) -> bool:
+        """True when there are frames the weights have not learnt from and the update interval is over."""
+        if not len(self.buffer) or self._newest_capture_us == self._trained_capture_us:
+            return False
+        if self._trained_capture_us is None:
+            return True
+        waited_s = (self._newest_capture_us - self._trained_capture_us) / 1e6
+        return waited_s >= EARLY_SHARE * self.pacing.interval_s
+
+    def train(self) -> Update | None:
+        """Run one training phase and return the update that brings the device to the next version.
+
+        Returns None when the phase had to be undone; the weights are then as before.
+        """
+        started_s = self.clock.now_s()
+        result = self.trainer.train_phase(self.buffer, self._parameter_limit())
+        self._trained_capture_us = self._newest_capture_us
+        self.pacing.observe(self.sampling.rate_hz)
+        if result.failure:
+            logger.warning("device %s: a training phase was undone: %s", self.device_id, result.failure)
+            return None
+        trained_s = self.clock.now_s()
+        payload, mirror = self._encode(result.indices)
+        update = Update(
+            version=self.version + 1,
+            base_version=self.version,
+            base_digest=self.mirror_digest,
+            result_digest=weights_digest(mirror),
+            codec=self.codec.name,
+            payload=payload,
+            newest_batch_id=self._newest_batch_id,
+            newest_capture_time_us=self._newest_capture_us,
+            changed=len(result.indices),
+            loss=result.loss,
+            label_ms=self._label_ms,
+            train_ms=1e3 * (trained_s - started_s),
+            code_ms=1e3 * (self.clock.now_s() - trained_s),
+        )
+        self.mirror, self.mirror_digest, self.version = mirror, update.result_digest, update.version
+        self.updates.append(update)
+        return update
+
+    def _parameter_limit(self) -> int:
+        return parameters_for_budget(self.budget.downlink_bps, self.pacing.interval_s, self._bits_per_parameter)
+
+    def _encode(self, indices: Int64Array) -> tuple[bytes, Float32Array]:
+        """Return the coded update and the weights that it decodes to, from which training goes on."""
+        payload = self.codec.encode(self.mirror, self.trainer.vector(), indices)
+        mirror = apply_update(self.mirror, self.codec.decode(payload, self.mirror))
+        self.trainer.adopt(mirror)
+        if len(indices):
+            self._bits_per_parameter = 8 * len(payload) / len(indices)
+        return payload, mirror
