@@ -1,0 +1,239 @@
+"""Turning updates and snapshots into a running model, beside the one that runs.
+
+The weights are one flat vector. An update is decoded into a copy, the copy's digest is compared with the server's, a new model
+is built from it and warmed, and the slot switches between two frames. Whatever goes wrong before the switch changes nothing.
+"""
+
+import hashlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from ams_common.clock import Clock
+from ams_common.errors import AmsError, ConfigurationError, ModelError, UpdateRefusedError
+from ams_common.layout import DIGEST_BYTES, weights_digest
+from ams_common.messages import Applied, HeldModel, Update
+from ams_common.update_codec import apply_update, create_codec
+from ams_edge.bounded_queue import BoundedQueue
+from ams_edge.inference import Model
+from ams_edge.providers import Backend, trusted_backend
+from ams_edge.store import ModelStore, StoredModel
+from ams_edge.swap import ModelSlot
+
+QUEUE_CAPACITY = 4
+"""Updates that may wait. One too many pushes the oldest out: the gap refuses the next one, and a snapshot supersedes them."""
+_LOWEST_PRIORITY = 19
+_IDLE_S = 1.0
+STOP_TIMEOUT_S = 60.0
+"""A stop waits this long: a provider that compiles may need most of it for one model."""
+
+_log = logging.getLogger(__name__)
+
+
+class Patcher:
+    """Owns the weights of the running model. `apply` and `install` are called by one thread at a time."""
+
+    def __init__(self, backend: Backend, slot: ModelSlot, clock: Clock) -> None:
+        self._backend = backend
+        self._slot = slot
+        self._clock = clock
+        self._state: StoredModel | None = None
+        self._build_time_ms = 0.0
+        self._opener = ThreadPoolExecutor(1, "session-opener")
+        # The threads of a session inherit the priority of the thread that opens it, and the patcher's may be low.
+        self._opener.submit(threading.get_ident).result()
+
+    @property
+    def provider(self) -> str:
+        """Execution provider in use."""
+        return self._backend.provider
+
+    @property
+    def build_time_ms(self) -> float:
+        """Time the newest model took from decoding to the switch; 0 before the first one."""
+        return self._build_time_ms
+
+    @property
+    def state(self) -> StoredModel | None:
+        """The running model as it is stored; None before the first one. May be read from any thread."""
+        return self._state
+
+    @property
+    def held(self) -> HeldModel | None:
+        """What the server is told about the running model; None before the first one. May be read from any thread."""
+        state = self._state
+        if state is None:
+            return None
+        digest = state.manifest.bundle_digest
+        return HeldModel(bundle_digest=digest, version=state.version, weights_digest=state.weights_digest)
+
+    def install(self, model: StoredModel) -> Applied:
+        """Run a whole model: the first one, the stored one or a snapshot. Its vector must not be written to any more.
+
+        Raises:
+            ModelError: graph or weights are not those that were announced, or they cannot run; nothing has changed.
+        """
+        started_s = self._clock.now_s()
+        _check_digests(model)
+        backend = trusted_backend(self._backend, lambda backend: self._build(model, backend).warm())
+        runnable = self._build(model, backend)
+        runnable.warm()
+        self._backend = backend
+        return self._switch(model, runnable, started_s)
+
+    def apply(self, update: Update) -> Applied:
+        """Run the weights that `update` makes of the present ones.
+
+        Raises:
+            UpdateRefusedError: the update is for other weights, or its result is not what it says or cannot run.
+            CodecError: the payload is not valid. After either nothing has changed.
+        """
+        started_s = self._clock.now_s()
+        base = self._base_of(update)
+        state = _patched(base, update)
+        try:
+            model = self._build(state, self._backend)
+            model.warm()
+        except ModelError as error:
+            raise UpdateRefusedError(f"update to version {update.version} cannot run: {error}") from error
+        return self._switch(state, model, started_s)
+
+    def _base_of(self, update: Update) -> StoredModel:
+        """Return the present state, if that is what `update` applies to."""
+        state = self._state
+        if state is None:
+            raise UpdateRefusedError(f"update to version {update.version} came before any model")
+        if (update.base_version, update.version) != (state.version, state.version + 1):
+            raise UpdateRefusedError(
+                f"update from version {update.base_version} to {update.version} does not continue version {state.version}"
+            )
+        if update.base_digest != state.weights_digest:
+            raise UpdateRefusedError(f"update to version {update.version} is for other weights of version {state.version}")
+        return state
+
+    def _build(self, state: StoredModel, backend: Backend) -> Model:
+        def build() -> Model:
+            return Model(state.manifest, state.graph, state.vector, backend)
+
+        return self._opener.submit(build).result() if backend.threads > 1 else build()
+
+    def _switch(self, state: StoredModel, model: Model, started_s: float) -> Applied:
+        self._slot.swap(model, state.version)
+        self._state = state
+        self._build_time_ms = 1000 * (self._clock.now_s() - started_s)
+        return Applied(version=state.version, weights_digest=state.weights_digest, build_time_ms=self._build_time_ms)
+
+
+def _check_digests(model: StoredModel) -> None:
+    if hashlib.blake2b(model.graph, digest_size=DIGEST_BYTES).digest() != model.manifest.graph_digest:
+        raise ModelError(f"graph of {len(model.graph)} bytes does not have the digest that its manifest says")
+    if weights_digest(model.vector) != model.weights_digest:
+        raise ModelError(f"weights of version {model.version} do not have the digest that was announced")
+
+
+def _patched(base: StoredModel, update: Update) -> StoredModel:
+    """Return `base` as it is after `update`, in memory of its own."""
+    try:
+        codec = create_codec(update.codec, base.manifest.layout)
+    except ConfigurationError as error:
+        raise UpdateRefusedError(str(error)) from error
+    vector = apply_update(base.vector, codec.decode(update.payload, base.vector))
+    if weights_digest(vector) != update.result_digest:
+        raise UpdateRefusedError(f"update to version {update.version} does not give the weights that it says")
+    return replace(base, vector=vector, version=update.version, weights_digest=update.result_digest)
+
+
+class PatcherWorker:
+    """The patcher in a thread of the lowest priority, which also stores what runs."""
+
+    def __init__(
+        self,
+        patcher: Patcher,
+        store: ModelStore | None,
+        *,
+        on_applied: Callable[[Applied, Update | None], None],
+        on_refused: Callable[[AmsError], None],
+    ) -> None:
+        """Prepare the thread; nothing runs before `start`.
+
+        Args:
+            patcher: used by this thread alone from `start` to `stop`.
+            store: takes every version that runs, at its own pace; None keeps nothing.
+            on_applied: called in the thread after each switch, with the update that caused it; None for a whole model.
+            on_refused: called in the thread when an update or a model is refused and the running model stays.
+        """
+        self._patcher = patcher
+        self._store = store
+        self._on_applied = on_applied
+        self._on_refused = on_refused
+        self._queue: BoundedQueue[Update | StoredModel] = BoundedQueue(QUEUE_CAPACITY)
+        self._thread = threading.Thread(target=self._run, name="patcher", daemon=True)
+        self.failure: Exception | None = None
+        """What ended the thread other than `stop`; None while all is well."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; once."""
+        self._thread.start()
+
+    def submit(self, item: Update | StoredModel) -> None:
+        """Hand over an update, or a whole model to install, and return at once.
+
+        When QUEUE_CAPACITY items wait, the oldest is given up; the update that then does not fit is refused.
+        """
+        self._queue.put_newest(item)
+
+    def stop(self) -> None:
+        """Finish what was handed over, store the running model and end the thread. May be called twice or before the start."""
+        self._queue.finish()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            _log.warning("patcher does not end: it has been busy for %g s", STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        _lower_priority()
+        try:
+            while (item := self._next()) is not None:
+                self._handle(item)
+            if self._store is not None:
+                self._store.flush()
+        except Exception as error:
+            self.failure = error
+            _log.error("patcher has stopped: %s: %s", type(error).__name__, error, exc_info=error)
+        finally:
+            self._queue.close()
+
+    def _next(self) -> Update | StoredModel | None:
+        """Wait for something to do, and store what is due meanwhile; None at the end."""
+        while True:
+            try:
+                return self._queue.take(_IDLE_S)
+            except TimeoutError:
+                if self._store is not None:
+                    self._store.flush_if_due()
+
+    def _handle(self, item: Update | StoredModel) -> None:
+        try:
+            applied = self._patcher.apply(item) if isinstance(item, Update) else self._patcher.install(item)
+        except AmsError as error:
+            _log.warning("version %d is refused: %s", item.version, error)
+            self._on_refused(error)
+            return
+        self._on_applied(applied, item if isinstance(item, Update) else None)
+        if self._store is not None and self._patcher.state is not None:
+            self._store.offer(self._patcher.state)
+
+
+def _lower_priority() -> None:
+    """Let the calling thread give way to every other, where the system knows a priority of single threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
