@@ -1,12 +1,11 @@
 """One device on the server: its mirror of the weights, its training buffer, its trainer and its controllers.
 
-There are no threads and no sockets here: the worker calls `ingest` for a batch that arrived and `train` when `due`. Every update
-is decoded again by the server itself, and training goes on from the result: the mirror at version v is bit for bit what the
-device runs at version v.
+There are no threads and no sockets here: the worker calls `ingest` for a batch that arrived and `train` when `due`. Every
+update is decoded again by the server itself, and training goes on from the result: the mirror at version v is bit for bit what
+the device runs at version v. `mirror` is replaced as a whole and never changed, so that any thread may read it.
 """
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ MAX_BATCH_FRAMES = 600
 EXPECTED_BITS_PER_PARAMETER = 24.0
 """Size of a changed parameter in an update, until the first update has shown it."""
 EARLY_SHARE = 0.8
-"""A phase may start this share of the update interval after the last one: batches are cut by the edge's clock and arrive unevenly."""
+"""A phase may start after this share of the update interval: batches are cut by the edge's clock and arrive unevenly."""
 
 
 class FrameConfig(PartConfig):
@@ -57,6 +56,19 @@ class DeviceBudget:
     downlink_bps: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mirror:
+    """What the device runs once it has everything that was sent."""
+
+    version: int
+    weights: Float32Array
+    """float32 [P]."""
+    digest: bytes
+    """Digest of `weights`."""
+    recent_updates: tuple[Update, ...] = ()
+    """The last few updates, the newest leads to `version`."""
+
+
 @dataclass(kw_only=True)
 class EdgeSession:
     """State of one device between and across connections."""
@@ -74,10 +86,9 @@ class EdgeSession:
     clock: Clock
 
     def __post_init__(self) -> None:
-        self.version = 0
-        self.mirror: Float32Array = self.trainer.vector()
-        self.mirror_digest = weights_digest(self.mirror)
-        self.updates: deque[Update] = deque(maxlen=KEPT_UPDATES)
+        weights = self.trainer.vector()
+        self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
+        self._run_id = b""
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._last_labels: UInt8Array | None = None
         self._newest_batch_id = 0
@@ -86,8 +97,9 @@ class EdgeSession:
         self._label_ms = 0.0
         self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
 
-    def start_run(self) -> None:
+    def _start_run(self, run_id: bytes) -> None:
         """Forget what belongs to an earlier run of the device's process: its capture clock and its batch numbers."""
+        self._run_id = run_id
         self.buffer.clear()
         self._last_labels = None
         self._newest_batch_id = self._newest_capture_us = 0
@@ -109,12 +121,15 @@ class EdgeSession:
     def _frame_size(self) -> tuple[int, int]:
         return self.frames.frame_width or self.manifest.width, self.frames.frame_height or self.manifest.height
 
-    def ingest(self, batch: FrameBatch) -> None:
-        """Decode and label a batch, put it into the buffer and adjust the sampling rate.
+    def ingest(self, batch: FrameBatch, run_id: bytes) -> None:
+        """Decode and label a batch of the device's run `run_id`, put it into the buffer and adjust the sampling rate.
 
         Raises:
             CodecError: the batch is not a valid video.
+            AmsError: the teacher cannot label these frames.
         """
+        if run_id != self._run_id:
+            self._start_run(run_id)
         started_s = self.clock.now_s()
         width, height = self._frame_size
         images = decode_frames(batch, max_pixels=width * height, max_frames=MAX_BATCH_FRAMES)
@@ -161,12 +176,13 @@ class EdgeSession:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, result.failure)
             return None
         trained_s = self.clock.now_s()
-        payload, mirror = self._encode(result.indices)
+        base = self.mirror
+        payload, weights = self._encode(base.weights, result.indices)
         update = Update(
-            version=self.version + 1,
-            base_version=self.version,
-            base_digest=self.mirror_digest,
-            result_digest=weights_digest(mirror),
+            version=base.version + 1,
+            base_version=base.version,
+            base_digest=base.digest,
+            result_digest=weights_digest(weights),
             codec=self.codec.name,
             payload=payload,
             newest_batch_id=self._newest_batch_id,
@@ -177,18 +193,22 @@ class EdgeSession:
             train_ms=1e3 * (trained_s - started_s),
             code_ms=1e3 * (self.clock.now_s() - trained_s),
         )
-        self.mirror, self.mirror_digest, self.version = mirror, update.result_digest, update.version
-        self.updates.append(update)
+        self.mirror = Mirror(
+            version=update.version,
+            weights=weights,
+            digest=update.result_digest,
+            recent_updates=(*base.recent_updates, update)[-KEPT_UPDATES:],
+        )
         return update
 
     def _parameter_limit(self) -> int:
         return parameters_for_budget(self.budget.downlink_bps, self.pacing.interval_s, self._bits_per_parameter)
 
-    def _encode(self, indices: Int64Array) -> tuple[bytes, Float32Array]:
+    def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array]:
         """Return the coded update and the weights that it decodes to, from which training goes on."""
-        payload = self.codec.encode(self.mirror, self.trainer.vector(), indices)
-        mirror = apply_update(self.mirror, self.codec.decode(payload, self.mirror))
-        self.trainer.adopt(mirror)
+        payload = self.codec.encode(base, self.trainer.vector(), indices)
+        weights = apply_update(base, self.codec.decode(payload, base))
+        self.trainer.adopt(weights)
         if len(indices):
             self._bits_per_parameter = 8 * len(payload) / len(indices)
-        return payload, mirror
+        return payload, weights

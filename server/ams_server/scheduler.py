@@ -28,7 +28,7 @@ class _Place:
     publish: Publish
     control: Control | None = None
     """What the device was told last by the worker."""
-    inbox: deque[FrameBatch] = field(default_factory=lambda: deque(maxlen=INBOX_BATCHES))
+    inbox: deque[tuple[bytes, FrameBatch]] = field(default_factory=lambda: deque(maxlen=INBOX_BATCHES))
 
 
 class Scheduler:
@@ -67,7 +67,7 @@ class Scheduler:
             if place is not None and place.publish is publish:
                 del self._places[session.device_id]
 
-    def submit(self, session: EdgeSession, batch: FrameBatch) -> None:
+    def submit(self, session: EdgeSession, run_id: bytes, batch: FrameBatch) -> None:
         """Queue a batch for labelling; the oldest waiting batch of the device is dropped when its inbox is full."""
         with self._changed:
             place = self._places.get(session.device_id)
@@ -75,7 +75,7 @@ class Scheduler:
                 return
             if len(place.inbox) == INBOX_BATCHES:
                 logger.warning("device %s: the server is behind, a batch is dropped", session.device_id)
-            place.inbox.append(batch)
+            place.inbox.append((run_id, batch))
             if session.device_id not in self._turns:
                 self._turns.append(session.device_id)
             self._changed.notify_all()
@@ -88,7 +88,7 @@ class Scheduler:
             logger.exception("the worker failed")
             self._on_failure(error)
 
-    def _next_turn(self) -> tuple[_Place, list[FrameBatch]] | None:
+    def _next_turn(self) -> tuple[_Place, list[tuple[bytes, FrameBatch]]] | None:
         """Wait for a device with work; return it with its waiting batches, or None when the worker must end."""
         with self._changed:
             while not self._stopping:
@@ -102,11 +102,11 @@ class Scheduler:
         return None
 
 
-def _take_turn(place: _Place, batches: list[FrameBatch]) -> None:
+def _take_turn(place: _Place, batches: list[tuple[bytes, FrameBatch]]) -> None:
     session = place.session
-    for batch in batches:
+    for run_id, batch in batches:
         try:
-            session.ingest(batch)
+            session.ingest(batch, run_id)
         except AmsError as error:
             logger.warning("device %s: batch %d is left out: %s", session.device_id, batch.batch_id, error)
     if session.due and (update := session.train()) is not None:
