@@ -1,0 +1,290 @@
+"""The edge's end of one stream, without I/O.
+
+The owner feeds every message of the server to `receive`, acts on the events that come back, and sends what `peek` shows. A new
+stream needs a new ClientSession; the outbox of batches outlives them.
+"""
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ams_common.errors import ProtocolError
+from ams_common.layout import DIGEST_BYTES, Float32Array, weights_digest
+from ams_common.messages import (
+    Applied,
+    BatchReceived,
+    ChunkPart,
+    ClientMessage,
+    Control,
+    Drain,
+    ErrorCode,
+    Hello,
+    ModelChunk,
+    ModelManifest,
+    Problem,
+    ServerMessage,
+    SnapshotHeader,
+    SnapshotRequest,
+    Update,
+    Welcome,
+)
+from ams_common.session.outbox import BatchOutbox
+from ams_common.update_codec import decode_snapshot
+
+MAX_WAITING_REPORTS = 32
+"""Applied and SnapshotRequest messages that wait to be sent; the oldest goes when there are more."""
+_FINAL_CODES: tuple[ErrorCode, ...] = ("unsupported", "budget_too_small", "replaced")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReceived:
+    """The server has named the model; weights follow unless those that are held are the newest."""
+
+    manifest: ModelManifest
+    graph: bytes | None
+    """Serialised ONNX graph without weights, checked against the manifest; None when the held model has the same manifest."""
+    codec: str
+    """Update codec on this stream."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SnapshotReceived:
+    """A whole set of weights, checked against its digest."""
+
+    version: int
+    vector: Float32Array
+    """float32 [P], in the order of the manifest's layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateReceived:
+    """A sparse change, not decoded; whether it fits the weights is for the receiver to check."""
+
+    update: Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlChanged:
+    """Settings from now on."""
+
+    control: Control
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchTaken:
+    """The server has a batch; the outbox has let go of it."""
+
+    batch_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draining:
+    """The server is about to close the stream and may come back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemReported:
+    """The server has ended the stream with an error."""
+
+    code: ErrorCode
+    reason: str
+    final: bool
+    """True when trying again cannot help: what was asked for is not to be had."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disconnected:
+    """The stream is down, or a first attempt failed; the link goes on trying. Comes once until the next ModelReceived."""
+
+    reason: str
+
+
+ClientEvent: TypeAlias = (
+    ModelReceived | SnapshotReceived | UpdateReceived | ControlChanged | BatchTaken | Draining | ProblemReported | Disconnected
+)
+
+
+class _Download:
+    """Chunks of one part coming in, in order and no more of them than announced."""
+
+    def __init__(self, part: ChunkPart, size: int) -> None:
+        self.part = part
+        self._size = size
+        self._data = bytearray()
+
+    def add(self, chunk: ModelChunk) -> None:
+        if chunk.part != self.part:
+            raise ProtocolError(f"chunk of {chunk.part} in the middle of {self.part}")
+        if chunk.offset != len(self._data):
+            raise ProtocolError(f"chunk of {self.part} starts at byte {chunk.offset}, expected {len(self._data)}")
+        if chunk.offset + len(chunk.data) > self._size:
+            raise ProtocolError(f"{self.part} is longer than the {self._size} bytes announced")
+        self._data += chunk.data
+
+    @property
+    def complete(self) -> bool:
+        return len(self._data) == self._size
+
+    def data(self) -> bytes:
+        return bytes(self._data)
+
+
+class ClientSession:
+    """State of one stream on the edge: what may arrive next, and what waits to be sent."""
+
+    def __init__(self, hello: Hello, outbox: BatchOutbox) -> None:
+        """Begin a stream with `hello`; the batches in `outbox` that were not acknowledged are due again."""
+        self._hello = hello
+        self._outbox = outbox
+        self._hello_waits = True
+        self._reports: deque[Applied | SnapshotRequest | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
+        self._welcome: Welcome | None = None
+        self._has_weights = False
+        self._download: _Download | None = None
+        self._header: SnapshotHeader | None = None
+        outbox.rewind()
+
+    @property
+    def welcomed(self) -> bool:
+        """Whether the server has accepted the stream."""
+        return self._welcome is not None
+
+    def receive(self, message: ServerMessage) -> list[ClientEvent]:
+        """Take one message of the server and return what it means.
+
+        Raises:
+            ProtocolError: the message is not allowed here, or does not hold what was announced; the stream is lost.
+            CodecError: a snapshot is damaged; the stream is lost.
+        """
+        match message:
+            case Problem():
+                return [_problem_event(message)]
+            case Drain():
+                return [Draining(reason=message.reason)]
+            case Welcome():
+                return self._on_welcome(message)
+        if self._welcome is None:
+            raise ProtocolError(f"{type(message).__name__} came before the welcome")
+        match message:
+            case Control():
+                return [ControlChanged(control=message)]
+            case BatchReceived():
+                return self._on_batch_received(message)
+            case SnapshotHeader():
+                return self._on_snapshot_header(message, self._welcome)
+            case ModelChunk():
+                return self._on_chunk(message, self._welcome)
+            case Update():
+                return self._on_update(message, self._welcome)
+
+    def report_applied(self, applied: Applied) -> None:
+        """Queue the report that a version runs."""
+        self._reports.append(applied)
+
+    def request_snapshot(self, reason: str) -> None:
+        """Queue the wish for the whole weights."""
+        self._reports.append(SnapshotRequest(reason=reason))
+
+    def drain(self, reason: str) -> None:
+        """Queue the last message of the stream; batches that wait are not sent any more."""
+        self._outbox.hold()
+        self._reports.append(Drain(reason=reason))
+
+    def peek(self) -> ClientMessage | None:
+        """Return the next message to send, small ones before batches; None when there is nothing to send now.
+
+        Until the server has accepted the stream that is the hello alone.
+        """
+        if self._welcome is None:
+            return self._hello if self._hello_waits else None
+        return self._reports[0] if self._reports else self._outbox.peek()
+
+    def pop(self) -> None:
+        """Note that the message which `peek` shows is being sent."""
+        if self._hello_waits:
+            self._hello_waits = False
+        elif self._reports:
+            self._reports.popleft()
+        else:
+            self._outbox.pop()
+
+    def _on_welcome(self, welcome: Welcome) -> list[ClientEvent]:
+        if self._welcome is not None:
+            raise ProtocolError("a second welcome came")
+        if welcome.codec not in self._hello.codecs:
+            raise ProtocolError(f"server chose the update codec {welcome.codec!r}, which this edge did not offer")
+        held = self._hello.held
+        self._has_weights = held is not None and held.bundle_digest == welcome.manifest.bundle_digest
+        if welcome.graph_bytes == 0 and not self._has_weights:
+            raise ProtocolError("server sends no graph for a model that this edge does not hold")
+        self._welcome = welcome
+        events: list[ClientEvent] = [ControlChanged(control=welcome.control)]
+        if welcome.graph_bytes:
+            self._download = _Download("graph", welcome.graph_bytes)
+            return events
+        return [*events, ModelReceived(manifest=welcome.manifest, graph=None, codec=welcome.codec)]
+
+    def _on_batch_received(self, message: BatchReceived) -> list[ClientEvent]:
+        self._outbox.acknowledge(message.batch_id)
+        return [BatchTaken(batch_id=message.batch_id)]
+
+    def _on_snapshot_header(self, header: SnapshotHeader, welcome: Welcome) -> list[ClientEvent]:
+        if self._download is not None and self._download.part == "graph":
+            raise ProtocolError("snapshot began before the graph was complete")
+        most = largest_snapshot_bytes(welcome.manifest.layout.size)
+        if header.encoded_bytes > most:
+            raise ProtocolError(f"snapshot of {header.encoded_bytes} bytes is announced, this model's has {most} at most")
+        self._header = header
+        self._download = _Download("weights", header.encoded_bytes)
+        return []
+
+    def _on_chunk(self, chunk: ModelChunk, welcome: Welcome) -> list[ClientEvent]:
+        if self._download is None:
+            raise ProtocolError(f"chunk of {chunk.part} was not announced")
+        self._download.add(chunk)
+        if not self._download.complete:
+            return []
+        data, self._download = self._download.data(), None
+        return [self._graph(data, welcome) if chunk.part == "graph" else self._snapshot(data, welcome)]
+
+    def _graph(self, graph: bytes, welcome: Welcome) -> ModelReceived:
+        if hashlib.blake2b(graph, digest_size=DIGEST_BYTES).digest() != welcome.manifest.graph_digest:
+            raise ProtocolError("graph does not have the digest of its manifest")
+        return ModelReceived(manifest=welcome.manifest, graph=graph, codec=welcome.codec)
+
+    def _snapshot(self, data: bytes, welcome: Welcome) -> SnapshotReceived:
+        assert self._header is not None
+        vector = decode_snapshot(data, welcome.manifest.layout.size)
+        if weights_digest(vector) != self._header.weights_digest:
+            raise ProtocolError(f"snapshot of version {self._header.version} does not have the digest announced")
+        self._has_weights = True
+        return SnapshotReceived(version=self._header.version, vector=vector)
+
+    def _on_update(self, update: Update, welcome: Welcome) -> list[ClientEvent]:
+        if self._download is not None:
+            raise ProtocolError(f"update came before the {self._download.part} was complete")
+        if not self._has_weights:
+            raise ProtocolError("update came before any weights")
+        if update.codec != welcome.codec:
+            raise ProtocolError(f"update is coded as {update.codec!r}, the stream uses {welcome.codec!r}")
+        most = largest_update_bytes(welcome.manifest.layout.size)
+        if len(update.payload) > most:
+            raise ProtocolError(f"update has {len(update.payload)} bytes, this model's has {most} at most")
+        return [UpdateReceived(update=update)]
+
+
+def largest_snapshot_bytes(parameters: int) -> int:
+    """Return more bytes than a snapshot of `parameters` float32 values can have when compression gains nothing."""
+    return 4 * parameters + parameters // 32 + 4096
+
+
+def largest_update_bytes(parameters: int) -> int:
+    """Return more bytes than an update of all of `parameters` can have in any codec: position, value and framing."""
+    return 8 * parameters + 65536
+
+
+def _problem_event(problem: Problem) -> ProblemReported:
+    return ProblemReported(code=problem.code, reason=problem.reason, final=problem.code in _FINAL_CODES)
