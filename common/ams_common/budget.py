@@ -16,6 +16,8 @@ FRAMING_FRACTION = 0.05
 MESSAGE_BYTES = 1024
 REFERENCE_UPLINK_BPS = 200_000
 """What a batch aims at when the uplink has no limit: the rate of the AMS paper."""
+BITS_PER_PARAMETER = 24.0
+"""What the update codecs need for each changed parameter at most, when 1 % of the parameters or more change: 18 to 24 bits."""
 UNLIMITED_PARAMETERS = 2**63 - 1
 LEAST_BATCH_BYTES = 4096
 """One strongly compressed frame and its parameter sets."""
@@ -79,7 +81,7 @@ def batch_target_bytes(uplink_bps: int, interval_s: float) -> int:
     return _payload_bytes(uplink_bps or REFERENCE_UPLINK_BPS, interval_s)
 
 
-def parameters_for_budget(downlink_bps: int, interval_s: float, bits_per_parameter: float) -> int:
+def parameters_for_budget(downlink_bps: int, interval_s: float, bits_per_parameter: float = BITS_PER_PARAMETER) -> int:
     """Return how many parameters an update may change, at least 0, when one update goes every `interval_s` seconds.
 
     Without a limit (`downlink_bps` 0) that is UNLIMITED_PARAMETERS.

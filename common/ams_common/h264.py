@@ -10,6 +10,8 @@ _PROFILES_420_8BIT = {66, 77}
 """Baseline and main: 8 bits, 4:2:0, by definition."""
 _PROFILE_HIGH = 100
 _MAX_REFERENCE_FRAMES = 16
+_HEAD_BYTES = 128
+"""More than the fields up to the picture size can take; the rest of a parameter set is not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def parse_picture_size(unit: bytes) -> PictureSize:
     Raises:
         CodecError: the unit is cut short, or asks for something else.
     """
-    bits = _BitReader(unit[1:].replace(b"\x00\x00\x03", b"\x00\x00"))
+    bits = _BitReader(unit[1:_HEAD_BYTES].replace(b"\x00\x00\x03", b"\x00\x00"))
     profile = bits.unsigned(8)
     bits.unsigned(16)  # constraint flags and level
     bits.exp_golomb()  # seq_parameter_set_id
@@ -113,5 +115,5 @@ class _BitReader:
         zeros = 0
         while self.unsigned(1) == 0:
             zeros += 1
-        _require(zeros < 32, "a number of more than 32 bits")
+            _require(zeros < 32, "a number of more than 32 bits")
         return (1 << zeros) - 1 + self.unsigned(zeros)

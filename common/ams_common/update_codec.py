@@ -39,7 +39,8 @@ from ams_common.layout import Float32Array, ParameterLayout
 Int64Array = npt.NDArray[np.int64]
 Float16Array = npt.NDArray[np.float16]
 _TALLY = 255
-_ZSTD_LEVEL = 3
+_UPDATE_ZSTD_LEVEL = 16
+"""1.5 % smaller than level 3 for 20 ms more on updates of 105,000 parameters; 17 to 22 gain nothing."""
 _SNAPSHOT_ZSTD_LEVEL = 3
 
 
@@ -152,7 +153,7 @@ class GapZstd:
         changes = _to_float16(target[indices] - base[indices]).view("<u2")
         gaps = _tally(np.diff(indices, prepend=-1) - 1)
         planes = (gaps.tobytes(), (changes >> 8).astype(np.uint8).tobytes(), (changes & 0xFF).astype(np.uint8).tobytes())
-        frames = [zstd_compress(plane, _ZSTD_LEVEL) for plane in planes]
+        frames = [zstd_compress(plane, _UPDATE_ZSTD_LEVEL) for plane in planes]
         return _uint32(indices.size, gaps.size, len(frames[0]), len(frames[1])) + b"".join(frames)
 
     def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:

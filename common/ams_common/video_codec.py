@@ -93,6 +93,7 @@ def encode_frames(
     Raises:
         CodecError: the frames have an odd side or differ in size, or not even the coarsest quantiser reaches the target; the
             message names the least.
+        OSError: `scratch` cannot be written to.
     """
     _check_frames(frames, capture_times_us)
     pictures = [_to_yuv(frame) for frame in frames]
@@ -155,9 +156,18 @@ def _run_x264(
     if aim_bytes is not None:
         context.bit_rate = max(1000, int(aim_bytes * 8 * frame_rate / len(pictures)))
     packets = []
-    for picture in [*_in_order(pictures, context.time_base), None]:
-        packets += [(packet.pts, _without_sei(bytes(packet))) for packet in context.encode(picture)]
-    return EncodedFrames(tuple((index, data) for index, data in packets if index is not None))
+    try:
+        for picture in [*_in_order(pictures, context.time_base), None]:
+            packets += [(_index(packet.pts), _without_sei(bytes(packet))) for packet in context.encode(picture)]
+    except FFmpegError as error:
+        raise CodecError(f"x264 failed: {error.strerror}") from error
+    # The context ends here, and with it x264 writes its statistics.
+    return EncodedFrames(tuple(packets))
+
+
+def _index(timestamp: int | None) -> int:
+    assert timestamp is not None, "x264 hands back the presentation index that it was given"
+    return timestamp
 
 
 def _in_order(pictures: list[av.VideoFrame], time_base: Fraction) -> list[av.VideoFrame]:
