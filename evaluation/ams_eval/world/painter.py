@@ -1,0 +1,163 @@
+"""Painting far to near into three buffers at once: colour, label and depth.
+
+The same mask or polygon goes into the colour and the label buffer, so the labels are exact.
+H, W: size of the picture. A colour is RGBE in 0..255: red, green, blue, and how much the surface shines by itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ams_common.classes import IGNORE, STREET7, UInt8Array
+from ams_eval.world.geometry import Camera, Float32Array, FloatArray, clip_near
+
+ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, PERSON, CAR = range(len(STREET7))
+Colour = tuple[int, int, int, int]
+_SUBPIXEL_BITS = 4
+_SMALLEST_LEVEL_PX = 8
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The buffers of one picture."""
+
+    colour: UInt8Array
+    """uint8 [H, W, 4], RGBE."""
+    labels: UInt8Array
+    """uint8 [H, W], classes of STREET7."""
+    nearness: Float32Array
+    """float32 [H, W], 1 / depth in 1/m; 0 in the sky."""
+
+    @staticmethod
+    def blank(width: int, height: int) -> "Canvas":
+        """Return an empty canvas."""
+        return Canvas(
+            np.zeros((height, width, 4), np.uint8),
+            np.full((height, width), IGNORE, np.uint8),
+            np.zeros((height, width), np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """A flat cut-out that always faces the camera."""
+
+    colour: UInt8Array
+    """uint8 [h, w, 4], RGBE, multiplied by the coverage."""
+    coverage: UInt8Array
+    """uint8 [h, w], 255 where the sprite is opaque."""
+
+    def mirrored(self) -> "Sprite":
+        """Return the sprite seen from behind."""
+        return Sprite(np.ascontiguousarray(self.colour[:, ::-1]), np.ascontiguousarray(self.coverage[:, ::-1]))
+
+
+def pyramid(texture: UInt8Array) -> list[UInt8Array]:
+    """Return the texture and its halvings, so that far surfaces do not shimmer."""
+    levels = [texture]
+    while min(levels[-1].shape[:2]) >= 2 * _SMALLEST_LEVEL_PX:
+        levels.append(np.asarray(cv2.pyrDown(levels[-1]), np.uint8))
+    return levels
+
+
+def paint_polygon(
+    canvas: Canvas, points: FloatArray, colour: Colour, label: int | None = None, nearness: float | None = None
+) -> None:
+    """Fill a convex polygon given in pixels [n, 2]; without label only its colour changes."""
+    fixed = _fixed(points)
+    cv2.fillConvexPoly(canvas.colour, fixed, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+    if label is not None:
+        cv2.fillConvexPoly(canvas.labels, fixed, label, cv2.LINE_8, _SUBPIXEL_BITS)
+    if nearness is not None:
+        cv2.fillConvexPoly(canvas.nearness, fixed, nearness, cv2.LINE_8, _SUBPIXEL_BITS)
+
+
+def paint_plane(
+    canvas: Canvas,
+    camera: Camera,
+    corner: FloatArray,
+    across: FloatArray,
+    along: FloatArray,
+    levels: Sequence[UInt8Array],
+    label: int,
+) -> None:
+    """Paint a rectangle in the world, textured and opaque.
+
+    `across` and `along` are world vectors [3] from its `corner` to the texture's right and bottom end.
+    """
+    corners = np.stack((corner, corner + across, corner + across + along, corner + along))
+    visible = clip_near(camera.to_camera(corners))
+    if len(visible) < 3:
+        return
+    points = camera.to_pixels(visible)
+    box = _inside(canvas, points)
+    if box is None:
+        return
+    left, top, right, bottom = box
+    texture = levels[_level(points, levels)]
+    scale = np.diag((1 / texture.shape[1], 1 / texture.shape[0], 1.0))
+    shift = np.array(((1.0, 0, -left), (0, 1, -top), (0, 0, 1)))
+    homography = shift @ camera.plane_homography(corner, across, along) @ scale
+    size = (right - left, bottom - top)
+    painted = cv2.warpPerspective(texture, homography, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mask = np.zeros(size[::-1], np.uint8)
+    cv2.fillConvexPoly(mask, _fixed(points - (left, top)), 255, cv2.LINE_8, _SUBPIXEL_BITS)
+    part = np.s_[top:bottom, left:right]
+    cv2.copyTo(painted, mask, canvas.colour[part])
+    canvas.labels[part][mask > 0] = label
+    cv2.copyTo(_plane_nearness(camera, corner, np.cross(across, along), box), mask, canvas.nearness[part])
+
+
+def paint_sprite(
+    canvas: Canvas, sprite: Sprite, box: tuple[float, float, float, float], label: int, nearness: float
+) -> None:
+    """Paint a sprite into the box (left, top, right, bottom) in pixels; its label goes where it covers at least half."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    height, width = canvas.labels.shape
+    if right <= left or bottom <= top or left >= width or right <= 0 or top >= height or bottom <= 0:
+        return
+    part = np.s_[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    cut = np.s_[max(top, 0) - top : min(bottom, height) - top, max(left, 0) - left : min(right, width) - left]
+    coverage = _resized(sprite.coverage, right - left, bottom - top)[cut]
+    colour = _resized(sprite.colour, right - left, bottom - top)[cut]
+    beneath = cv2.multiply(canvas.colour[part], cv2.merge([255 - coverage] * 4), scale=1 / 255)
+    cv2.add(beneath, colour, dst=canvas.colour[part])
+    covered = coverage >= 128
+    canvas.labels[part][covered] = label
+    canvas.nearness[part][covered] = nearness
+
+
+def _fixed(points: FloatArray) -> npt.NDArray[np.int32]:
+    return np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+
+
+def _inside(canvas: Canvas, points: FloatArray) -> tuple[int, int, int, int] | None:
+    height, width = canvas.labels.shape
+    low, high = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int) + 1
+    left, top, right, bottom = max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
+def _level(points: FloatArray, levels: Sequence[UInt8Array]) -> int:
+    """Choose the texture whose height comes nearest to the mean height of the painted figure."""
+    extent = np.ptp(points[:, 1])
+    ratio = levels[0].shape[0] / max(extent, 1.0)
+    return int(np.clip(np.floor(np.log2(max(ratio, 1.0)) + 0.5), 0, len(levels) - 1))
+
+
+def _plane_nearness(camera: Camera, point: FloatArray, normal: FloatArray, box: tuple[int, int, int, int]) -> Float32Array:
+    """1 / depth is affine in the pixel on a plane."""
+    left, top, right, bottom = box
+    inverse = np.linalg.inv(camera.matrix)
+    row = normal @ inverse / (normal @ (point - np.asarray(camera.position)) + 1e-9)
+    across = (row[0] * np.arange(left, right)).astype(np.float32)
+    down = (row[1] * np.arange(top, bottom) + row[2]).astype(np.float32)
+    return np.add.outer(down, across)
+
+
+def _resized(image: UInt8Array, width: int, height: int) -> UInt8Array:
+    smaller = width < image.shape[1]
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR), np.uint8)

@@ -1,0 +1,250 @@
+"""The street's inventory: which houses, trees, cars and people are where at a given time.
+
+A block's things are drawn from the street's seed and the block's number, so any stretch can be made at any time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ams_common.classes import UInt8Array
+from ams_eval.world.facades import FLOOR_M, PIXELS_PER_M, facade_texture, roof_texture, wall_texture
+from ams_eval.world.geometry import Bend
+from ams_eval.world.ground import BLOCK_M, CROSSING_M, Ground, make_tile
+from ams_eval.world.objects import Building, CutOut, Paintable, Vehicle, Walker
+from ams_eval.world.painter import VEGETATION, Sprite, pyramid
+from ams_eval.world.sky import Backdrop, make_backdrop
+from ams_eval.world.sprites import Looks, bush_sprite, person_sprites, tree_sprite
+from ams_eval.world.styles import DistrictStyle
+from ams_eval.world.vehicle_mesh import SHAPES
+
+_SEEN_M = 170.0
+_TRAFFIC_SEEN_M = 100.0
+_PEOPLE_SEEN_M = 60.0
+_ONCOMING_GAP_M = 34.0
+_ONCOMING_MPS = 8.0
+_WALKING_MPS = 1.25
+_STRIDE_M = 1.4
+_KINDS = ("saloon", "hatchback", "hatchback", "estate", "saloon", "van")
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person's strides: along the street, across it to the right, and both again under an umbrella."""
+
+    along: Sequence[Sprite]
+    across: Sequence[Sprite]
+    along_wet: Sequence[Sprite]
+    across_wet: Sequence[Sprite]
+
+
+@dataclass(frozen=True)
+class District:
+    """A style with everything drawn that its streets are furnished with."""
+
+    style: DistrictStyle
+    fronts: list[list[UInt8Array]]
+    sides: list[list[UInt8Array]]
+    roofs: list[list[UInt8Array]]
+    trees: list[Sprite]
+    bushes: list[Sprite]
+    people: list[Person]
+
+    @staticmethod
+    def furnish(rng: np.random.Generator, style: DistrictStyle, variety: int) -> "District":
+        """Draw `variety` house fronts, and trees and people in proportion."""
+        fronts = []
+        for _ in range(variety):
+            width, floors = float(rng.uniform(*style.building_m)), int(rng.integers(style.floors[0], style.floors[1] + 1))
+            fronts.append(pyramid(facade_texture(rng, style, width, floors, bool(rng.random() < style.shop_share))))
+        kinds = [style.trees[i % len(style.trees)] for i in range(max(3, variety // 2))]
+        return District(
+            style,
+            fronts,
+            [pyramid(wall_texture(rng, style, 11.0, style.floors[1])) for _ in range(3)],
+            [pyramid(roof_texture(rng)) for _ in range(2)],
+            [tree_sprite(rng, kind, style.leaves[i % len(style.leaves)]) for i, kind in enumerate(kinds)],
+            [bush_sprite(rng, style.leaves[i % len(style.leaves)]) for i in range(3)],
+            [_person(rng, style) for _ in range(variety)],
+        )
+
+
+def _person(rng: np.random.Generator, style: DistrictStyle) -> Person:
+    looks, umbrella = Looks.random(rng, style.clothes), style.clothes[rng.integers(len(style.clothes))]
+    return Person(
+        person_sprites(looks, False, None),
+        person_sprites(looks, True, None),
+        person_sprites(looks, False, umbrella),
+        person_sprites(looks, True, umbrella),
+    )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and from where the street is seen."""
+
+    time_s: float
+    s: float
+    """Distance of the camera along the street."""
+    wet: bool
+    """Whether people carry umbrellas."""
+
+
+@dataclass(frozen=True)
+class Street:
+    """Districts one after the other along a bending axis."""
+
+    seed: int
+    bend: Bend
+    districts: Sequence[District]
+    starts: tuple[float, ...]
+    """Distance at which each district begins, a multiple of BLOCK_M."""
+    ground: Ground
+    backdrop: Backdrop
+    _blocks: dict[int, list[Paintable]] = field(default_factory=dict)
+
+    @staticmethod
+    def build(seed: int, styles: Sequence[DistrictStyle], starts: Sequence[float], variety: int, bend: float = 1.0) -> "Street":
+        """Draw a street; `starts[i]` is where the district of `styles[i]` begins."""
+        rng = np.random.default_rng(seed)
+        whole = tuple(BLOCK_M * round(start / BLOCK_M) for start in starts)
+        ground = Ground.of([make_tile(rng, style) for style in styles], whole)
+        districts = [District.furnish(rng, style, variety) for style in styles]
+        return Street(seed, Bend.random(rng, bend), districts, whole, ground, make_backdrop(rng, styles[0]))
+
+    @cached_property
+    def lane_m(self) -> float:
+        """Offset of the right lane's middle from the axis."""
+        return 0.3 * min(district.style.road_half_m for district in self.districts)
+
+    def district_at(self, s: float) -> District:
+        """Return the district at a distance along the street."""
+        return self.districts[max(i for i, start in enumerate(self.starts) if i == 0 or s >= start)]
+
+    def things(self, moment: Moment) -> list[Paintable]:
+        """Return everything to paint, farthest first."""
+        first, last = int((moment.s - 20) // BLOCK_M), int((moment.s + _SEEN_M) // BLOCK_M)
+        near, far = moment.s, moment.s + _SEEN_M
+        found = [each for block in range(first, last + 1) for each in self._block(block) if near < each.far_s < far + 20]
+        found += [*self._oncoming(moment), *self._leading(moment), *self._strollers(moment), *self._crossing(moment)]
+        return sorted(found, key=lambda each: -each.far_s)
+
+    def _block(self, index: int) -> list[Paintable]:
+        if index not in self._blocks:
+            rng = np.random.default_rng((self.seed, 1, index + 1000))
+            district, start = self.district_at(index * BLOCK_M), index * BLOCK_M
+            self._blocks[index] = [
+                each
+                for side in (-1, 1)
+                for part in (_houses, _trees, _bushes, _parked)
+                for each in part(rng, district, start, side)
+            ]
+        return self._blocks[index]
+
+    def _drawn(self, purpose: int, index: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, purpose, index + 100_000))
+
+    def _oncoming(self, moment: Moment) -> Iterator[Paintable]:
+        shift = _ONCOMING_MPS * moment.time_s
+        first = int((moment.s + shift) // _ONCOMING_GAP_M)
+        for index in range(first, first + int(_TRAFFIC_SEEN_M / _ONCOMING_GAP_M) + 1):
+            rng = self._drawn(2, index)
+            s = (index + 0.6 * rng.random()) * _ONCOMING_GAP_M - shift
+            if rng.random() < 0.75:
+                yield self._vehicle(rng, s, -self.lane_m, -1, bus=rng.random() < 0.12)
+
+    def _leading(self, moment: Moment) -> Iterator[Paintable]:
+        rng = self._drawn(3, 0)
+        share = 0.5 + 0.5 * np.sin(2 * np.pi * (moment.time_s / 47.0 + rng.random()))
+        yield self._vehicle(rng, moment.s + 12 + 60 * share**2, self.lane_m, 1, bus=False)
+
+    def _vehicle(self, rng: np.random.Generator, s: float, d: float, heading: int, bus: bool) -> Vehicle:
+        colours = self.district_at(s).style.cars
+        kind = "bus" if bus else _KINDS[rng.integers(len(_KINDS))]
+        return Vehicle(kind=kind, colour=colours[rng.integers(len(colours))], s=s, d=d, heading=heading)
+
+    def _strollers(self, moment: Moment) -> Iterator[Paintable]:
+        for direction in (-1, 1):
+            shift = direction * _WALKING_MPS * moment.time_s
+            first = int((moment.s - shift) // 10)
+            for index in range(first, first + int(_PEOPLE_SEEN_M / 10) + 1):
+                rng = self._drawn(5 + direction, index)
+                for _ in range(rng.poisson(self.district_at(index * 10.0 + shift).style.people_each_10_m)):
+                    yield self._stroller(rng, (index + rng.random()) * 10 + shift, moment)
+
+    def _stroller(self, rng: np.random.Generator, s: float, moment: Moment) -> Walker:
+        district = self.district_at(s)
+        people, style = district.people, district.style
+        person = people[rng.integers(len(people))]
+        d = float(rng.choice((-1, 1))) * (style.road_half_m + float(rng.uniform(0.5, style.pavement_m - 0.3)))
+        height, phase = float(rng.uniform(1.95, 2.3)), float(rng.random())
+        stride = person.along_wet if moment.wet and rng.random() < 0.6 else person.along
+        return Walker(stride=stride, s=s, d=d, height_m=height, phase=phase + moment.time_s * _WALKING_MPS / _STRIDE_M)
+
+    def _crossing(self, moment: Moment) -> Iterator[Paintable]:
+        """People use a zebra while the camera is still far enough."""
+        for block in range(int(moment.s // BLOCK_M), int((moment.s + _PEOPLE_SEEN_M) // BLOCK_M) + 1):
+            rng, zebra = self._drawn(8, block), block * BLOCK_M + CROSSING_M[0] - 3.5
+            district = self.district_at(zebra)
+            reach = district.style.road_half_m + 2.0
+            for _ in range(rng.integers(1, 4)):
+                person, side = district.people[rng.integers(len(district.people))], float(rng.choice((-1, 1)))
+                start = float(rng.uniform(40, 60))
+                walked = np.clip((start - (zebra - moment.s)) / (start - 13.0), 0, 1)
+                stride = person.across_wet if moment.wet and rng.random() < 0.6 else person.across
+                stride = stride if side < 0 else [sprite.mirrored() for sprite in stride]
+                yield Walker(
+                    stride=stride, s=zebra + float(rng.uniform(-1.2, 1.2)), d=side * reach * (1 - 2 * float(walked)),
+                    height_m=float(rng.uniform(1.95, 2.3)), phase=float(walked) * 2 * reach / _STRIDE_M,
+                )  # fmt: skip
+
+
+def _houses(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
+    style = district.style
+    s, end = start + 0.8 * style.pavement_m - 2, start + CROSSING_M[0] - 0.8 * style.pavement_m
+    front_m = style.road_half_m + style.pavement_m + style.verge_m
+    while True:
+        front = district.fronts[rng.integers(len(district.fronts))]
+        width = front[0].shape[1] / PIXELS_PER_M
+        if s + width > end:
+            return
+        yield Building(
+            s=s,
+            far_s=s + width,
+            d=side * (front_m + float(rng.choice((0.0, 0.0, 0.25, 0.6)))),
+            height_m=front[0].shape[0] / PIXELS_PER_M,
+            front=front,
+            side=district.sides[rng.integers(len(district.sides))],
+            roof=district.roofs[rng.integers(len(district.roofs))] if rng.random() < style.pitched_share else None,
+        )
+        s += width + (float(rng.uniform(1.5, 6)) if rng.random() < style.gap_share else 0.0)
+
+
+def _trees(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
+    style, s = district.style, start + float(rng.uniform(3, 9))
+    while s < start + CROSSING_M[0] - 6:
+        in_verge = style.verge_m > 1.5 and rng.random() < 0.5
+        d = style.road_half_m + (style.pavement_m + 0.5 * style.verge_m if in_verge else 0.7)
+        tree, height = district.trees[rng.integers(len(district.trees))], float(rng.uniform(5.5, 9.5))
+        yield CutOut(sprite=tree, s=s, d=side * d, height_m=height, label=VEGETATION, shade_m=1.1)
+        s += style.tree_spacing_m * float(rng.uniform(0.7, 1.4))
+
+
+def _bushes(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
+    style = district.style
+    d = style.road_half_m + style.pavement_m + min(0.8, 0.5 * style.verge_m)
+    for s in np.arange(start + 4, start + CROSSING_M[0] - 5, 2.2):
+        if style.verge_m > 0 and rng.random() < style.bush_share:
+            bush = district.bushes[rng.integers(len(district.bushes))]
+            yield CutOut(sprite=bush, s=float(s), d=side * d, height_m=float(rng.uniform(0.9, 1.8)), label=VEGETATION)
+
+
+def _parked(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
+    style = district.style
+    for s in np.arange(start + 4, start + CROSSING_M[0] - 10, 6.2):
+        if rng.random() < style.parked_share:
+            kind, colour = _KINDS[rng.integers(len(_KINDS))], style.cars[rng.integers(len(style.cars))]
+            d = side * (style.road_half_m - 0.15 - SHAPES[kind].width / 2)
+            yield Vehicle(kind=kind, colour=colour, s=float(s), d=d, heading=side)
