@@ -57,7 +57,7 @@ class Camera:
         self._decoded = media.pictures()
         self._first = next(self._decoded, None)
         if self._first is None:
-            raise SourceError(f"no picture of {media.source!r} can be decoded")
+            raise SourceError(f"no picture of {media.name!r} can be decoded")
         self._times = CaptureTimes(media.period_s)
         self._last_live_s = 0.0
         self._queue: BoundedQueue[Frame] = BoundedQueue(AHEAD_FRAMES if fast else 1)
@@ -102,7 +102,7 @@ class Camera:
             return
         self._thread.join(LONGEST_CLOSE_S)
         if self._thread.is_alive():
-            _log.warning("%s does not let go after %g s: its driver hangs", self._media.source, LONGEST_CLOSE_S)
+            _log.warning("%s does not let go after %g s: its driver hangs", self._media.name, LONGEST_CLOSE_S)
 
     def __enter__(self) -> "Camera":
         return self
@@ -140,7 +140,7 @@ class Camera:
         while not self._stopping.is_set():
             try:
                 yield from self._decoded
-                _log.warning("%s has ended; trying to open it again", self._media.source)
+                _log.warning("%s has ended; trying to open it again", self._media.name)
             except SourceError as error:
                 _log.warning("%s; trying to open it again", error)
             self._reopen()
@@ -178,7 +178,7 @@ def open_camera(config: CameraConfig, clock: Clock) -> Camera:
     media = Media(config.source)
     try:
         if config.fast and media.live:
-            raise ConfigurationError(f"--fast plays recordings, and {config.source!r} is live: leave it out")
+            raise ConfigurationError(f"--fast plays recordings, and {media.name!r} is live: leave it out")
         camera = Camera(media, clock, fast=config.fast)
     except AmsError:
         media.close()

@@ -58,6 +58,8 @@ class Frame:
             self._picture, *target, format="rgb24", interpolation="AREA"
         )
         image = np.asarray(scaled.to_ndarray(), np.uint8)
+        if scaled is self._picture:
+            image = image.copy()  # nothing had to be converted, so this is a view of the picture itself
         return np.ascontiguousarray(np.rot90(image, self._quarter_turns)) if self._quarter_turns else image
 
     @property

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 
@@ -19,6 +20,8 @@ READ_TIMEOUT_S = 5.0
 """A stream on a network that is silent for this long is broken."""
 LARGEST_PICTURE_PIXELS = 8192 * 8192
 """Pictures of a hostile stream are refused beyond this, before memory is taken."""
+PLAYLIST_FORMATS = ("hls", "dash")
+"""Formats whose address names a list of pieces: its length says nothing about an end."""
 USUAL_RATE_HZ = 30.0
 """Taken where a file does not tell its rate, or tells one outside POSSIBLE_RATES_HZ, as broken files do."""
 POSSIBLE_RATES_HZ = (0.01, 1000.0)
@@ -40,13 +43,15 @@ class Media:
             SourceError: there is no such thing, it does not answer, or it holds no video.
         """
         self.source = source
+        self.name = _without_password(source)
+        """The source as it may be shown to people and written to logs."""
         self._container = _open_container(source)
         try:
             self._stream = _video_stream(self._container, source)
         except SourceError:
             self._container.close()
             raise
-        self.live = _is_device(source) or (_is_url(source) and not self._container.duration)
+        self.live = _is_live(source, self._container)
         """Whether pictures come when they happen; a recording, also one at a URL, waits to be read."""
 
     @property
@@ -70,10 +75,10 @@ class Media:
                 except InvalidDataError:
                     damaged += 1
         except (FFmpegError, OSError) as error:
-            raise SourceError(f"reading {self.source!r} broke off: {_reason(error)}") from error
+            raise SourceError(f"reading {self.name!r} broke off: {_reason(error)}") from error
         finally:
             if damaged:
-                _log.warning("%d packets of %s were damaged and left out", damaged, self.source)
+                _log.warning("%d packets of %s were damaged and left out", damaged, self.name)
 
     def close(self) -> None:
         """Let go of the file, device or connection; not while another thread reads `pictures`."""
@@ -121,16 +126,24 @@ def _open_container(source: str) -> InputContainer:
 def _video_stream(container: InputContainer, source: str) -> VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams or streams[0].codec_context is None or streams[0].codec_context.name == "ansi":  # text drawn as pictures
-        raise SourceError(f"{source!r} holds no video")
+        raise SourceError(f"{_without_password(source)!r} holds no video")
     stream = streams[0]
     stream.thread_type = "NONE"  # threads over frames would deliver each picture some frames late
     stream.codec_context.options = {"max_pixels": str(LARGEST_PICTURE_PIXELS)}
     return stream
 
 
+def _is_live(source: str, container: InputContainer) -> bool:
+    if _is_device(source) or source.lower().startswith(("rtsp://", "rtsps://")):
+        return True
+    if not _is_url(source) or container.duration:
+        return False
+    return container.size <= 0 or container.format.name in PLAYLIST_FORMATS
+
+
 def _refusal(source: str, error: Exception) -> str:
     if _is_url(source):
-        return f"cannot open {source!r}: {_reason(error)}; is the address right, and is the camera on?"
+        return f"cannot open {_without_password(source)!r}: {_reason(error)}; is the address right, and is the camera on?"
     if isinstance(error, FileNotFoundError):
         kind = "camera" if source.startswith("/dev/") else "video file"
         return f"there is no {kind} {source!r}"
@@ -143,6 +156,10 @@ def _refusal(source: str, error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def _without_password(source: str) -> str:
+    return re.sub(r"://[^/]*@", "://***@", source)
 
 
 def _is_url(source: str) -> bool:

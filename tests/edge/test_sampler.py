@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ams_common.messages import Control
+from ams_edge import sampler as sampler_module
+from ams_edge.frame import Frame
+from ams_edge.sampler import Sample, Sampler
+
+CONTROL = Control(sampling_hz=1.0, update_interval_s=10.0, batch_bytes=100_000, frame_width=8, frame_height=4)
+BLANK = np.zeros((8, 16, 3), np.uint8)
+
+
+def frame_at(time_s: float) -> Frame:
+    return Frame(BLANK, index=0, capture_time_s=time_s)
+
+
+def kept_times(sampler: Sampler, times_s: list[float]) -> list[float]:
+    return [time_s for time_s in times_s if sampler.offer(frame_at(time_s))]
+
+
+def ticks(rate_hz: float, seconds: float) -> list[float]:
+    return [index / rate_hz for index in range(round(rate_hz * seconds))]
+
+
+def times_s(samples: list[Sample] | None) -> list[float]:
+    assert samples is not None
+    return [sample.capture_time_us / 1e6 for sample in samples]
+
+
+@given(st.floats(5, 60), st.floats(0.1, 4))
+def test_samples_are_evenly_spaced_at_the_wanted_rate(camera_hz: float, sampling_hz: float) -> None:
+    sampler = Sampler(replace(CONTROL, sampling_hz=sampling_hz))
+    kept = kept_times(sampler, ticks(camera_hz, 30))
+    grid = np.arange(len(kept)) / sampling_hz
+    assert np.abs(np.array(kept) - grid).max() <= 0.5 / camera_hz + 1e-6
+    assert abs(len(kept) - 30 * sampling_hz) <= 1.5
+
+
+def test_a_camera_slower_than_the_rate_loses_no_frame() -> None:
+    sampler = Sampler(replace(CONTROL, sampling_hz=5.0))
+    assert kept_times(sampler, ticks(2, 10)) == ticks(2, 10)
+
+
+def test_a_pause_of_the_camera_is_not_made_up_for() -> None:
+    sampler = Sampler(CONTROL)
+    kept = kept_times(sampler, ticks(10, 3) + [100 + time_s for time_s in ticks(10, 3)])
+    assert kept == pytest.approx([0, 1, 2, 100, 101, 102])
+
+
+def test_a_new_rate_counts_from_the_last_sample() -> None:
+    sampler = Sampler(CONTROL)
+    assert kept_times(sampler, [time_s for time_s in ticks(10, 10) if time_s < 2.5]) == [0, 1, 2]
+    sampler.set_control(replace(CONTROL, sampling_hz=0.25))
+    assert kept_times(sampler, [time_s for time_s in ticks(10, 20) if time_s >= 2.5]) == [6, 10, 14, 18]
+
+
+@pytest.mark.parametrize("sampling_hz", [0.0, -1.0, float("nan")])
+def test_a_rate_of_nothing_keeps_nothing(sampling_hz: float) -> None:
+    assert kept_times(Sampler(replace(CONTROL, sampling_hz=sampling_hz)), ticks(10, 3)) == []
+
+
+def test_nothing_is_kept_before_the_server_has_spoken() -> None:
+    sampler = Sampler()
+    assert not sampler.offer(frame_at(0.0))
+    assert sampler.cut(100.0) is None
+    sampler.set_control(CONTROL)
+    assert sampler.offer(frame_at(0.1))
+
+
+def test_samples_have_the_wanted_size_and_the_time_of_their_frame() -> None:
+    sampler = Sampler(CONTROL)
+    picture = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
+    frame = Frame(picture, index=7, capture_time_s=1.25)
+    sampler.offer(frame)
+    samples = sampler.flush()
+    assert samples is not None
+    assert samples[0].capture_time_us == 1_250_000
+    assert np.array_equal(samples[0].image, frame.rgb(8, 4))
+
+
+def test_the_first_batch_comes_early_and_the_others_once_an_interval() -> None:
+    sampler = Sampler(CONTROL)
+    batches = []
+    for time_s in ticks(10, 35):
+        sampler.offer(frame_at(time_s))
+        if samples := sampler.cut(time_s):
+            batches.append((time_s, times_s(samples)))
+    assert [time_s for time_s, _ in batches] == [1, 11, 21, 31]
+    assert batches[0][1] == [0, 1]
+    assert batches[1][1] == list(range(2, 12))
+    assert times_s(sampler.flush()) == [32, 33, 34]
+    assert sampler.flush() is None
+
+
+def test_an_interval_without_samples_goes_on_until_there_is_one() -> None:
+    sampler = Sampler(CONTROL)
+    kept_times(sampler, [0.0, 1.0])
+    assert sampler.cut(1.0) is not None
+    assert sampler.cut(11.0) is None
+    sampler.offer(frame_at(14.0))
+    assert times_s(sampler.cut(14.0)) == [14.0]
+    sampler.offer(frame_at(20.0))
+    assert sampler.cut(23.9) is None
+    assert times_s(sampler.cut(24.0)) == [20.0]
+
+
+def test_a_longer_interval_holds_for_the_batch_in_hand() -> None:
+    sampler = Sampler(CONTROL)
+    kept_times(sampler, [0.0, 1.0])
+    sampler.cut(1.0)
+    kept_times(sampler, [2.0, 3.0])
+    sampler.set_control(replace(CONTROL, update_interval_s=20.0))
+    assert sampler.cut(20.9) is None
+    assert times_s(sampler.cut(21.0)) == [2, 3]
+
+
+def test_another_size_starts_the_batch_anew() -> None:
+    sampler = Sampler(CONTROL)
+    sampler.offer(frame_at(0.0))
+    sampler.set_control(replace(CONTROL, frame_width=16, frame_height=8))
+    sampler.offer(frame_at(1.0))
+    samples = sampler.flush()
+    assert samples is not None
+    assert [sample.image.shape for sample in samples] == [(8, 16, 3)]
+    assert sampler.dropped == 1
+
+
+def test_the_oldest_samples_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler_module, "BUFFER_BYTES", 5 * 8 * 4 * 3)
+    sampler = Sampler(CONTROL)
+    kept_times(sampler, ticks(1, 12))
+    assert times_s(sampler.flush()) == [7, 8, 9, 10, 11]
+    assert sampler.dropped == 7
