@@ -55,6 +55,8 @@ class SnapshotReceived:
     version: int
     vector: Float32Array
     """float32 [P], in the order of the manifest's layout."""
+    weights_digest: bytes
+    """Digest of `vector`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ class ProblemReported:
 
 @dataclass(frozen=True, kw_only=True)
 class Disconnected:
-    """The stream is down, or a first attempt failed; the link goes on trying. Comes once until the next ModelReceived."""
+    """The stream is down or could not be opened; comes once until the server accepts a stream again."""
 
     reason: str
 
@@ -258,10 +260,11 @@ class ClientSession:
     def _snapshot(self, data: bytes, welcome: Welcome) -> SnapshotReceived:
         assert self._header is not None
         vector = decode_snapshot(data, welcome.manifest.layout.size)
-        if weights_digest(vector) != self._header.weights_digest:
-            raise ProtocolError(f"snapshot of version {self._header.version} does not have the digest announced")
+        version, digest = self._header.version, self._header.weights_digest
+        if weights_digest(vector) != digest:
+            raise ProtocolError(f"snapshot of version {version} does not have the digest announced")
         self._has_weights = True
-        return SnapshotReceived(version=self._header.version, vector=vector)
+        return SnapshotReceived(version=version, vector=vector, weights_digest=digest)
 
     def _on_update(self, update: Update, welcome: Welcome) -> list[ClientEvent]:
         if self._download is not None:

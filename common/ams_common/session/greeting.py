@@ -40,7 +40,7 @@ class Offer:
     weights_digest: bytes
     """Digest of `weights`."""
     recent_updates: Sequence[Update] = ()
-    """The last few updates in order, the newest leads to `version`."""
+    """The last few updates in order, at most MAX_WAITING_UPDATES; the newest leads to `version`."""
 
 
 def greeting_messages(hello: Hello, offer: Offer) -> list[ServerMessage]:

@@ -6,7 +6,7 @@ from ams_common.messages import FrameBatch
 
 
 class BatchOutbox:
-    """A bounded queue of whole batches: kept until the server has them and sent again on a new stream; when full, the oldest goes."""
+    """Keeps whole batches until the server has them and offers them again on a new stream; when full, the oldest is dropped."""
 
     def __init__(self, capacity: int) -> None:
         """Hold at most `capacity` batches, at least 1."""

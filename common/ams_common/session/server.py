@@ -123,7 +123,8 @@ class ServerSession:
         self._snapshot_at_s = -math.inf
         self._hello: Hello | None = None
         self._welcome: Welcome | None = None
-        self._small: deque[Control | BatchReceived] = deque()
+        self._control: Control | None = None
+        self._acknowledgements: deque[BatchReceived] = deque(maxlen=MAX_WAITING_ACKNOWLEDGEMENTS)
         self._model: deque[SnapshotHeader | ModelChunk | Update] = deque()
         self._superseded = False
         self._end: Drain | Problem | None = None
@@ -180,8 +181,10 @@ class ServerSession:
         if self._state == "ended":
             return []
         match message:
-            case Control() | BatchReceived():
-                self._queue_small(message)
+            case Control():
+                self._control = message
+            case BatchReceived():
+                self._acknowledgements.append(message)
             case ModelChunk():
                 self._model.append(message)
             case SnapshotHeader():
@@ -198,16 +201,18 @@ class ServerSession:
         """Return the next message to write, small ones before the model but none before the welcome; None for none now."""
         if self._state == "quiet":
             return self._welcome
-        if self._small:
-            return self._small[0]
+        if self._control or self._acknowledgements:
+            return self._control or self._acknowledgements[0]
         return self._end or (self._model[0] if self._model else None)
 
     def pop(self) -> None:
         """Note that the message which `peek` shows is being written."""
         if self._state == "quiet":
             self._state = "open"
-        elif self._small:
-            self._small.popleft()
+        elif self._control is not None:
+            self._control = None
+        elif self._acknowledgements:
+            self._acknowledgements.popleft()
         elif self._end is not None:
             self._end = None
         else:
@@ -223,15 +228,8 @@ class ServerSession:
         return [HelloReceived(hello=message)]
 
     def _on_batch(self, batch: FrameBatch, hello: Hello) -> list[ServerEvent]:
-        self._queue_small(BatchReceived(batch_id=batch.batch_id))
+        self._acknowledgements.append(BatchReceived(batch_id=batch.batch_id))
         return [BatchArrived(batch=batch)] if self._ledger.enter(hello, batch.batch_id) else []
-
-    def _queue_small(self, message: Control | BatchReceived) -> None:
-        if isinstance(message, Control):
-            self._small = deque(each for each in self._small if not isinstance(each, Control))
-        elif len(self._small) >= MAX_WAITING_ACKNOWLEDGEMENTS:
-            self._small.popleft()
-        self._small.append(message)
 
     def _queue_snapshot(self, header: SnapshotHeader) -> None:
         self._model = deque(each for each in self._model if isinstance(each, ModelChunk) and each.part == "graph")
@@ -258,7 +256,8 @@ class ServerSession:
 
     def _finish(self, last: Drain | Problem) -> None:
         if self._state == "quiet":
-            self._small.clear()
+            self._control = None
+            self._acknowledgements.clear()
         self._model.clear()
         self._end = last
         self._state = "ended"

@@ -1,0 +1,116 @@
+"""One gRPC stream of the edge, from the hello to its end: what `ams_common.session.client` allows goes over the socket."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc.aio
+
+from ams_common.budget import TokenBucket
+from ams_common.messages import ClientMessage, Drain, FrameBatch
+from ams_common.proto import adaptation_pb2 as pb
+from ams_common.session.client import ClientEvent, ClientSession, ProblemReported
+from ams_common.wire import client_message_to_proto, server_message_from_proto
+
+WELCOME_TIMEOUT_S = 60.0
+"""A server may have to load a model before its welcome."""
+DRAIN_S = 2.0
+"""Time that the server has to close the stream after a drain."""
+
+Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.ClientMessage, pb.ServerMessage]"
+
+
+@dataclass
+class Traffic:
+    """Bytes of all messages since the start, before gRPC's framing."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EdgeStream:
+    """The parts of one stream, and the two loops that run it."""
+
+    call: Call
+    session: ClientSession
+    uplink: TokenBucket
+    """Budget: batches wait for it, small messages are only counted."""
+    traffic: Traffic
+    wake: asyncio.Event
+    """Set whenever the session may have something new to send."""
+    stopped: asyncio.Event
+    """Set when the edge takes its leave; the session has queued its drain then."""
+    on_event: Callable[[ClientEvent], None]
+
+    async def run(self) -> ProblemReported | None:
+        """Send and receive until either side ends the stream; return the server's reason if it was an error.
+
+        Raises:
+            grpc.aio.AioRpcError: the connection failed.
+            asyncio.TimeoutError: no welcome came.
+            AmsError: the server sent what it may not.
+        """
+        tasks = {asyncio.ensure_future(part) for part in (self._receive(), self._send(), self._take_leave())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _receive(self) -> ProblemReported | None:
+        while True:
+            timeout_s = None if self.session.welcomed else WELCOME_TIMEOUT_S
+            proto = await asyncio.wait_for(self.call.read(), timeout_s)
+            if not isinstance(proto, pb.ServerMessage):
+                return None
+            self.traffic.received_bytes += proto.ByteSize()
+            for event in self.session.receive(server_message_from_proto(proto)):
+                self.on_event(event)
+                if isinstance(event, ProblemReported):
+                    return event
+            self.wake.set()
+
+    async def _send(self) -> None:
+        while True:
+            message = self.session.peek()
+            if message is None:
+                await self._wait_for_more(None)
+                continue
+            proto = client_message_to_proto(message)
+            wait_s = self.uplink.wait_s(proto.ByteSize()) if isinstance(message, FrameBatch) else 0.0
+            if wait_s > 0:
+                await self._wait_for_more(wait_s)
+                continue
+            self.session.pop()
+            await self._write(message, proto)
+
+    async def _write(self, message: ClientMessage, proto: pb.ClientMessage) -> None:
+        self.uplink.spend(proto.ByteSize())
+        self.traffic.sent_bytes += proto.ByteSize()
+        try:
+            await self.call.write(proto)
+            if isinstance(message, Drain):
+                await self.call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The stream is over: the receiver, which gets all that was on the way first, knows why.
+            await asyncio.Future()
+
+    async def _wait_for_more(self, timeout_s: float | None) -> None:
+        await wait_for(self.wake, timeout_s)
+        self.wake.clear()
+
+    async def _take_leave(self) -> None:
+        await self.stopped.wait()
+        if self.session.welcomed:
+            await asyncio.sleep(DRAIN_S)
+
+
+async def wait_for(event: asyncio.Event, timeout_s: float | None) -> None:
+    """Wait until `event` is set or `timeout_s` seconds are over; None waits for ever."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
