@@ -19,9 +19,9 @@ SIMILARITY_STEP_HZ = 0.2
 SIMILARITY_SLOPE = 20.0
 SIMILARITY_TARGET = 0.6
 
-# The paper publishes neither phi_target nor eta_r. Teacher labels one second apart differ in 0.09 to 0.42 of the pixels (quartiles)
-# from a moving car, in 0.01 to 0.07 before a fixed indoor camera, mostly flicker of the teacher. The default target lies between,
-# and the default gain goes from the least to the highest rate in four to five periods of driving, as the authors' controller does.
+# The paper publishes neither phi_target nor eta_r. Between the quartiles, teacher labels one second apart differ in 9 to 42 %
+# of the pixels for a moving car and in 1 to 7 % for a fixed indoor camera, mostly flicker of the teacher. The default target
+# lies between; by the default gain driving goes from least to most in four to five periods, as in the authors' code.
 
 # Batches end at a frame, not at a multiple of the period: without slack every second update would wait for the next batch.
 PERIOD_SLACK = 0.9

@@ -74,7 +74,8 @@ class Trainer:
         """Train for the configured number of steps on mini-batches of `buffer`, which must not be empty.
 
         `limit` is the largest number of trainable parameters that may change, where that is less than the configured
-        fraction; at least one does, and "full" then chooses as gradient_guided. A loss or weight that is not finite undoes the phase, moments included.
+        fraction; at least one does, and "full" then chooses as gradient_guided. A loss or weight that is not finite undoes the
+        phase, moments included.
         """
         weights, optimizer_state = self.model.weights.clone(), self._optimizer.state()
         if self._pretrained is not None:
@@ -116,8 +117,10 @@ class Trainer:
             ModelError: a part is missing or does not fit.
         """
         phases, moved, generator = (state.get(name) for name in ("phases", "moved", "generator"))
-        if phases is None or moved is None or generator is None or phases.shape != () or moved.ndim != 1:
-            raise ModelError("trainer state lacks phases, moved or generator")
+        if phases is None or phases.shape != () or phases < 0:
+            raise ModelError("trainer state has no number of phases")
+        if moved is None or moved.ndim != 1 or generator is None:
+            raise ModelError("trainer state lacks the moved positions or the random generator")
         if moved.size and not (moved.dtype == np.int64 and 0 <= moved.min() <= moved.max() < self.model.layout.size):
             raise ModelError(f"trainer state moves positions outside of {self.model.layout.size} elements")
         self._optimizer.load_state(state)

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ams_server.buffer import TrainingBuffer
+
+
+def filled(times_s: list[float], horizon_s: float = 240.0, capacity: int = 512) -> TrainingBuffer:
+    """Samples whose pixels hold their ordinal number."""
+    buffer = TrainingBuffer(horizon_s, capacity)
+    for number, time_s in enumerate(times_s):
+        buffer.add(np.full((4, 6, 3), number, np.uint8), np.full((4, 6), number, np.uint8), time_s)
+    return buffer
+
+
+def test_what_is_older_than_the_horizon_behind_the_newest_is_dropped() -> None:
+    buffer = filled([0.0, 5.0, 10.0, 15.0], horizon_s=10.0)
+    assert buffer.capture_times_s == (5.0, 10.0, 15.0)
+    buffer.add(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8), 100.0)
+    assert list(buffer.capture_times_s) == [100.0]
+
+
+def test_a_late_frame_is_sorted_in_or_dropped() -> None:
+    assert filled([0.0, 20.0, 12.0, 5.0], horizon_s=10.0).capture_times_s == (12.0, 20.0)
+
+
+def test_the_count_is_bounded_and_the_oldest_go_first() -> None:
+    assert filled([1.0, 2.0, 4.0, 3.0], capacity=2).capture_times_s == (3.0, 4.0)
+
+
+@given(st.lists(st.floats(0, 1000), min_size=1, max_size=60), st.floats(0.1, 500), st.integers(1, 20))
+def test_never_older_than_the_horizon_nor_more_than_the_capacity(times_s: list[float], horizon_s: float, capacity: int) -> None:
+    kept = filled(times_s, horizon_s, capacity).capture_times_s
+    recent = sorted(time_s for time_s in times_s if time_s >= max(times_s) - horizon_s)
+    assert list(kept) == recent[-capacity:]
+
+
+def test_samples_are_channels_last_bytes_with_their_own_labels() -> None:
+    images, labels = filled([float(time_s) for time_s in range(10)]).sample(32, torch.Generator().manual_seed(1))
+    assert images.shape == (32, 3, 4, 6)
+    assert labels.shape == (32, 4, 6)
+    assert images.dtype == labels.dtype == torch.uint8
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images[:, 0], labels)
+
+
+def test_channels_keep_their_order() -> None:
+    buffer = TrainingBuffer(1.0)
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    buffer.add(image, np.zeros((4, 6), np.uint8), 0.0)
+    images, _ = buffer.sample(1, torch.Generator())
+    np.testing.assert_array_equal(images[0].numpy(), image.transpose(2, 0, 1))
+
+
+def test_drawing_is_uniform_with_replacement_and_follows_the_seed() -> None:
+    buffer = filled([float(time_s) for time_s in range(5)])
+    _, labels = buffer.sample(5000, torch.Generator().manual_seed(2))
+    counts = np.bincount(labels[:, 0, 0].numpy(), minlength=5)
+    assert (np.abs(counts - 1000) < 150).all()
+    _, again = buffer.sample(5000, torch.Generator().manual_seed(2))
+    _, other = buffer.sample(5000, torch.Generator().manual_seed(3))
+    assert torch.equal(labels, again)
+    assert not torch.equal(labels, other)
+
+
+def test_frames_are_copied() -> None:
+    image, labels = np.ones((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8)
+    buffer = TrainingBuffer(1.0)
+    buffer.add(image, labels, 0.0)
+    image[:], labels[:] = 0, 0
+    images, drawn = buffer.sample(1, torch.Generator())
+    assert images.all()
+    assert drawn.all()
+
+
+def test_a_read_only_frame_is_taken() -> None:
+    image = np.ones((2, 2, 3), np.uint8)
+    image.setflags(write=False)
+    buffer = TrainingBuffer(1.0)
+    buffer.add(image, image[..., 0], 0.0)
+    assert len(buffer) == 1
+
+
+def test_clear_forgets_the_clock_too() -> None:
+    buffer = filled([1000.0])
+    buffer.clear()
+    assert len(buffer) == 0
+    buffer.add(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8), 1.0)
+    assert buffer.capture_times_s == (1.0,)
+
+
+@pytest.mark.parametrize(("image", "labels"), [((2, 2, 3), (2, 3)), ((3, 2, 2), (2, 2)), ((8, 8, 3), (8, 8))])
+def test_a_caller_that_mixes_shapes_up_is_told(image: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    with pytest.raises(AssertionError):
+        filled([0.0]).add(np.zeros(image, np.uint8), np.zeros(labels, np.uint8), 0.0)

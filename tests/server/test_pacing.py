@@ -1,0 +1,54 @@
+import pytest
+from pydantic import ValidationError
+
+from ams_server.pacing import PacingConfig, PacingController
+
+
+def intervals(rates_hz: list[float], **settings: float) -> list[float]:
+    controller = PacingController(PacingConfig.model_validate(settings))
+    observed = []
+    for rate_hz in rates_hz:
+        observed.append(controller.observe(rate_hz))
+        assert observed[-1] == controller.interval_s
+    return observed
+
+
+def test_slow_down_by_hand() -> None:
+    rates_hz = [1.0, 0.5, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2]
+    # Means of the last five: 1, 0.75, 0.6, 0.5, 0.42, 0.24, 0.16, 0.12, 0.12.
+    assert intervals(rates_hz) == [10, 10, 10, 10, 10, 12, 14, 16, 18]
+
+
+def test_speed_up_by_hand() -> None:
+    rates_hz = [0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.5, 0.7, 0.2, 0.4]
+    # Means: 0.1 five times, 0.14, 0.22, 0.34 (still slow: hysteresis), 0.36 (leave), 0.42.
+    assert intervals(rates_hz) == [12, 14, 16, 18, 20, 22, 24, 26, 10, 10]
+
+
+def test_between_the_thresholds_nothing_starts() -> None:
+    assert intervals([0.3] * 8) == [10] * 8
+
+
+def test_at_the_lower_threshold_nothing_starts_and_at_the_upper_one_slow_down_goes_on() -> None:
+    assert intervals([0.25] * 3) == [10] * 3
+    assert intervals([0.2, 0.5]) == [12, 14]
+
+
+def test_six_times_the_interval_is_the_most() -> None:
+    observed = intervals([0.1] * 40)
+    assert observed[24:] == [60] * 16
+    assert observed[23] == 58
+    assert intervals([0.1] * 5, update_interval_s=1.0) == [3, 5, 6, 6, 6]
+
+
+def test_slow_down_starts_again_from_the_initial_interval() -> None:
+    assert intervals([0.1, 0.1, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1]) == [12, 14, 10, 10, 10, 10, 10, 12]
+
+
+def test_a_fixed_interval_stays() -> None:
+    assert intervals([0.1] * 5, update_interval_s=7.0, adaptive_pacing=False) == [7] * 5
+
+
+def test_an_interval_of_zero_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        PacingConfig(update_interval_s=0)

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ams_server.segmentation_loss import segmentation_loss
+
+
+def random_case(height: int, width: int, classes: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(height)
+    logits = torch.randn(2, classes, height // 4, width // 4, generator=generator, requires_grad=True)
+    labels = torch.randint(0, classes, (2, height, width), generator=generator, dtype=torch.uint8)
+    labels[:, 0, :] = 255
+    return logits, labels
+
+
+@pytest.mark.parametrize("size", [(8, 12), (13, 9)])
+def test_it_is_the_mean_cross_entropy_of_the_upsampled_logits(size: tuple[int, int]) -> None:
+    logits, labels = random_case(*size)
+    upsampled = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    expected = F.cross_entropy(upsampled, labels.long(), ignore_index=255)
+    (expected_gradient,) = torch.autograd.grad(expected, logits)
+    loss = segmentation_loss(logits, labels)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_only_ignored_pixels_give_zero_and_no_gradient(stride: int) -> None:
+    logits, labels = random_case(8, 8)
+    loss = segmentation_loss(logits, torch.full_like(labels, 255), stride)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert float(loss.detach()) == 0
+    assert not gradient.any()
+
+
+def test_labels_that_the_student_does_not_have_are_ignored() -> None:
+    logits, labels = random_case(8, 8)
+    foreign = labels.clone()
+    foreign[labels == 255] = 200
+    foreign[0, 1, 1], labels[0, 1, 1] = 4, 255
+    torch.testing.assert_close(segmentation_loss(logits, foreign), segmentation_loss(logits, labels))
+
+
+def test_a_stride_looks_at_the_centres_of_blocks() -> None:
+    labels = torch.full((1, 8, 8), 255, dtype=torch.uint8)
+    labels[0, 2::4, 2::4] = 1
+    logits = torch.zeros(1, 3, 2, 2)
+    assert float(segmentation_loss(logits, labels, 4)) == pytest.approx(np.log(3))
+    labels[0, 2::4, 2::4] = 255
+    labels[0, ::4, ::4] = 1
+    assert float(segmentation_loss(logits, labels, 4)) == 0
+
+
+def test_a_stride_hardly_changes_the_gradient_of_smooth_labels() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(1, 2, 8, 8, generator=generator, requires_grad=True)
+    labels = torch.zeros(1, 128, 128, dtype=torch.uint8)
+    labels[:, :, 50:] = 1
+    whole, strided = (torch.autograd.grad(segmentation_loss(logits, labels, stride), logits)[0] for stride in (1, 4))
+    similarity = F.cosine_similarity(whole.flatten(), strided.flatten(), dim=0)
+    assert float(similarity) > 0.99
+
+
+def test_half_precision_logits_are_summed_in_full_precision() -> None:
+    logits, labels = random_case(8, 8)
+    half = segmentation_loss(logits.bfloat16(), labels)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, segmentation_loss(logits.bfloat16().float(), labels))
