@@ -181,7 +181,8 @@ def _positions(written: bytes, count: int, size: int) -> Int64Array:
     """Read tallied gaps back into positions."""
     tally = np.frombuffer(written, np.uint8)
     rests = np.flatnonzero(tally != _TALLY)
-    if rests.size != count or (count and rests[-1] != tally.size - 1):
+    complete = tally.size == 0 or tally[-1] != _TALLY
+    if rests.size != count or not complete:
         raise CodecError(f"update has gaps for {rests.size} changes, its header says {count}")
     positions = np.cumsum(tally, dtype=np.int64)[rests] + np.arange(count)
     if count and positions[-1] >= size:

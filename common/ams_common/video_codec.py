@@ -266,7 +266,7 @@ def _check_pictures(pictures: list[av.VideoFrame], batch: FrameBatch) -> None:
         raise CodecError(f"video decodes to {len(pictures)} frames, the batch says {len(batch.capture_times_us)}")
     for picture in pictures:
         if picture.is_corrupt or (picture.width, picture.height, picture.format.name) != (batch.width, batch.height, "yuv420p"):
-            raise CodecError(f"video has a damaged frame at {picture.pts}")
+            raise CodecError(f"frame {picture.pts} of the video is damaged or not of limited range")
 
 
 def _to_yuv(frame: UInt8Array) -> av.VideoFrame:
