@@ -136,9 +136,9 @@ class ServerSession:
         return self._state == "ended" and self._end is None
 
     @property
-    def backlog_bytes(self) -> int:
-        """Bytes of graph, weights and updates that wait to be written."""
-        return sum(_model_bytes(each) for each in self._model)
+    def backlog(self) -> int:
+        """Number of chunks, headers and updates that wait to be written. May be read from any thread."""
+        return len(self._model)
 
     def receive(self, message: ClientMessage) -> list[ServerEvent]:
         """Take one message of the edge and return what it means.
@@ -261,13 +261,3 @@ class ServerSession:
         self._model.clear()
         self._end = last
         self._state = "ended"
-
-
-def _model_bytes(message: SnapshotHeader | ModelChunk | Update) -> int:
-    match message:
-        case ModelChunk():
-            return len(message.data)
-        case Update():
-            return len(message.payload)
-        case SnapshotHeader():
-            return 0

@@ -1,0 +1,170 @@
+"""One gRPC stream of the server, from the hello to its end: what `ams_common.session.server` allows goes over the socket."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from ams_common.budget import TokenBucket
+from ams_common.errors import ProtocolError
+from ams_common.messages import ClientMessage, Drain, Hello, ModelChunk, Problem, ServerMessage, Update
+from ams_common.proto import adaptation_pb2 as pb
+from ams_common.session.server import HelloReceived, ServerEvent, ServerSession
+from ams_common.wire import client_message_from_proto, server_message_to_proto
+
+HELLO_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 2.0
+"""Time that an edge has to take the last message of a stream."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[pb.ClientMessage, pb.ServerMessage]"
+
+
+class Connection(Protocol):
+    """One connected device, on the side of the server's daemon."""
+
+    @property
+    def downlink(self) -> TokenBucket:
+        """Budget of the device, the same one for all its streams: the model waits for it, small messages only count."""
+        ...
+
+    def greeting(self) -> Sequence[ServerMessage]:
+        """Return the welcome and what brings the device up to date; called once, in a thread of its own.
+
+        From the moment that it reads the version of the device on, every later update must go through the outlet.
+
+        Raises:
+            AmsError: the device cannot be served.
+        """
+        ...
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take an event of the device; called on the service's loop, must return quickly.
+
+        Raises:
+            AmsError: the event cannot be used and the stream should end.
+        """
+        ...
+
+    def close(self) -> None:
+        """Note that the stream has ended; called once, on the service's loop, after the last event."""
+        ...
+
+
+class DeviceStream:
+    """A stream and its session; the daemon uses it as its `Outlet`."""
+
+    def __init__(self, context: Context, session: ServerSession) -> None:
+        """Wrap the stream of `context`; to be made on the loop that runs it."""
+        self._context = context
+        self._session = session
+        self._connection: Connection | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._wake = asyncio.Event()
+        self.ended = asyncio.Event()
+        """Set by the service once nothing of this stream is left."""
+
+    @property
+    def backlog(self) -> int:
+        """Number of chunks and updates that wait to be written. May be read from any thread."""
+        return self._session.backlog
+
+    def send(self, message: ServerMessage) -> None:
+        """Queue a message and return at once; after the end of the stream it is forgotten. May be called from any thread."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._queue, message)
+
+    def close(self, last: Drain | Problem) -> None:
+        """End the stream with `last`; on the loop's thread."""
+        self._queue(last)
+
+    def cancel(self) -> None:
+        """End the stream of an edge that does not take the last message; on the loop's thread."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def read_hello(self) -> Hello:
+        """Return the first message.
+
+        Raises:
+            ProtocolError: something else came, or nothing in time.
+            RefusedError: the edge speaks another version of the protocol.
+        """
+        try:
+            message = await asyncio.wait_for(self._read(), HELLO_TIMEOUT_S)
+        except asyncio.TimeoutError as error:
+            raise ProtocolError(f"no hello came within {HELLO_TIMEOUT_S:g} s") from error
+        if message is None:
+            raise ProtocolError("stream ended before the hello")
+        (event,) = self._session.receive(message)
+        assert isinstance(event, HelloReceived)
+        return event.hello
+
+    async def run(self, connection: Connection) -> None:
+        """Greet the device, then read and write until either side ends the stream.
+
+        Raises:
+            AmsError: the edge sent what it may not, or `connection` cannot go on.
+        """
+        self._connection = connection
+        self._session.greet(await asyncio.to_thread(connection.greeting))
+        tasks = {asyncio.ensure_future(self._read_all(connection)), asyncio.ensure_future(self._write_all())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def refuse(self, problem: Problem) -> None:
+        """Tell the edge why the stream ends, if it listens."""
+        self._session.send(problem)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._write_all(), END_TIMEOUT_S)
+
+    def _queue(self, message: ServerMessage) -> None:
+        for event in self._session.send(message):
+            if self._connection is not None:
+                self._connection.deliver(event)
+        self._wake.set()
+
+    async def _read_all(self, connection: Connection) -> None:
+        while (message := await self._read()) is not None:
+            for event in self._session.receive(message):
+                connection.deliver(event)
+            self._wake.set()
+
+    async def _read(self) -> ClientMessage | None:
+        try:
+            proto = await self._context.read()
+        except DecodeError as error:
+            raise ProtocolError("message is no protobuf of this protocol") from error
+        return client_message_from_proto(proto) if isinstance(proto, pb.ClientMessage) else None
+
+    async def _write_all(self) -> None:
+        while not self._session.finished:
+            self._wake.clear()
+            message = self._session.peek()
+            if message is None:
+                await self._wake.wait()
+                continue
+            proto = server_message_to_proto(message)
+            wait_s = self._wait_s(message, proto.ByteSize())
+            if wait_s > 0:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), wait_s)
+                continue
+            self._session.pop()
+            if self._connection is not None:
+                self._connection.downlink.spend(proto.ByteSize())
+            await self._context.write(proto)
+
+    def _wait_s(self, message: ServerMessage, size: int) -> float:
+        if self._connection is None or not isinstance(message, ModelChunk | Update):
+            return 0.0
+        return self._connection.downlink.wait_s(size)

@@ -1,0 +1,213 @@
+"""The gRPC service: all devices' streams on one asyncio loop; what a device gets is the business of a `Backend`."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+import grpc.aio
+from pydantic import Field
+
+from ams_common.address import Address, split_address
+from ams_common.clock import Clock
+from ams_common.errors import AmsError, CodecError, ConfigurationError, ProtocolError
+from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Drain, ErrorCode, Hello, Problem, ServerMessage
+from ams_common.proto.adaptation_pb2_grpc import AdaptationServicer, add_AdaptationServicer_to_server
+from ams_common.session.server import BatchLedger, RefusedError, ServerSession
+from ams_common.settings import PartConfig
+from ams_server.device_stream import END_TIMEOUT_S, Connection, Context, DeviceStream
+
+SNAPSHOT_INTERVAL_S = 5.0
+"""Least time between two snapshots on one stream; an edge asks less often by itself."""
+GRACE_S = 5.0
+"""Time that a stop gives the streams to end."""
+KEEPALIVE_S = 10.0
+KEEPALIVE_TIMEOUT_S = 5.0
+LEAST_PING_INTERVAL_S = 1.0
+"""Edges may ask for a sign of life this often."""
+FRAMING_BYTES = 256 * 1024
+"""Room in a message for everything but the video or the update."""
+_STREAMS_BEFORE_HELLO = 64
+_WILDCARDS = ("", "::", "0.0.0.0")
+
+_log = logging.getLogger(__name__)
+
+
+class ServiceConfig(PartConfig):
+    """Where devices connect."""
+
+    listen: Address = "[::]:50051"
+    """Address to listen on, host:port; port 0 takes a free one."""
+    max_devices: int = Field(default=64, ge=1, le=4096)
+    """Devices served at once; more are asked to come back later."""
+
+
+class Outlet(Protocol):
+    """The way to one connected device; may be used from any thread."""
+
+    def send(self, message: ServerMessage) -> None:
+        """Queue an update, control, snapshot header or chunk; a drain or problem ends the stream. Returns at once.
+
+        When MAX_WAITING_UPDATES updates wait for a slow reader, they give way and the connection gets a SnapshotWanted.
+        """
+        ...
+
+    @property
+    def backlog(self) -> int:
+        """Number of chunks and updates that wait to be written; while it is not 0, a further update only waits too."""
+        ...
+
+
+class Backend(Protocol):
+    """What the service offers to devices."""
+
+    async def connect(self, hello: Hello, outlet: Outlet) -> Connection:
+        """Accept a device; an earlier connection of the same device has been closed before.
+
+        Raises:
+            RefusedError: the device is refused, with the code that it is told.
+            ConfigurationError: what the device asks for cannot work; it is told "unsupported".
+        """
+        ...
+
+
+class AdaptationService(AdaptationServicer):
+    """Admits streams, replaces older ones of the same device, and turns errors into problems that the edge is told."""
+
+    def __init__(self, config: ServiceConfig, backend: Backend, clock: Clock) -> None:
+        self._config = config
+        self._backend = backend
+        self._clock = clock
+        self._ledger = BatchLedger()
+        self._streams: dict[str, DeviceStream] = {}
+
+    # The stub knows servicers that are iterators only; grpc.aio takes a coroutine that reads and writes by itself too.
+    async def Adapt(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
+        """Serve one stream to its end."""
+        stream = DeviceStream(context, ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S))
+        try:
+            await self._serve_stream(stream)
+        except AmsError as error:
+            _log.warning("stream from %s ends: %s", context.peer(), error)
+            await stream.refuse(Problem(code=_code_for(error), reason=str(error)))
+        except Exception:
+            _log.exception("stream from %s failed", context.peer())
+            await stream.refuse(Problem(code="internal", reason="the server failed, its log says why"))
+
+    def drain(self, reason: str) -> None:
+        """End all streams in an orderly way."""
+        for stream in self._streams.values():
+            stream.close(Drain(reason=reason))
+
+    async def _serve_stream(self, stream: DeviceStream) -> None:
+        hello = await stream.read_hello()
+        await self._replace(hello.device_id)
+        if len(self._streams) >= self._config.max_devices:
+            raise RefusedError("busy", f"the server has {self._config.max_devices} devices and takes no more")
+        self._streams[hello.device_id] = stream
+        try:
+            await self._serve_device(hello, stream)
+        finally:
+            del self._streams[hello.device_id]
+            stream.ended.set()
+
+    async def _serve_device(self, hello: Hello, stream: DeviceStream) -> None:
+        connection = await self._backend.connect(hello, stream)
+        _log.info("device %s is connected", hello.device_id)
+        try:
+            await stream.run(connection)
+        finally:
+            connection.close()
+            _log.info("device %s has left", hello.device_id)
+
+    async def _replace(self, device_id: str) -> None:
+        """End the present stream of a device; two newcomers at once replace one after the other."""
+        while (older := self._streams.get(device_id)) is not None:
+            older.close(Problem(code="replaced", reason=f"another stream came under the device id {device_id!r}"))
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(older.ended.wait(), END_TIMEOUT_S)
+                continue
+            older.cancel()
+            await older.ended.wait()
+
+
+async def serve(
+    config: ServiceConfig, backend: Backend, *, stop: asyncio.Event, clock: Clock, on_bound: Callable[[int], None]
+) -> None:
+    """Serve devices until `stop` is set, then drain all streams and return.
+
+    Args:
+        config: where to listen.
+        backend: what to serve.
+        stop: to be set on this loop.
+        clock: time.
+        on_bound: called with the port once devices can connect.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    server = grpc.aio.server(options=_server_options(), maximum_concurrent_rpcs=config.max_devices + _STREAMS_BEFORE_HELLO)
+    service = AdaptationService(config, backend, clock)
+    add_AdaptationServicer_to_server(service, server)
+    port = _bind(server, config.listen)
+    await server.start()
+    try:
+        _log.info("listening on port %d", port)
+        on_bound(port)
+        await stop.wait()
+        service.drain("the server stops")
+    finally:
+        await server.stop(GRACE_S)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    _try_address(address)
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigurationError(f"cannot listen on {address}: {error}") from error
+
+
+def _try_address(address: str) -> None:
+    """Find out by a socket of our own why an address cannot be used: gRPC does not say it in its exception."""
+    host, port = split_address(address)
+    try:
+        # Where IPv6 is missing, gRPC listens on all IPv4 addresses instead; both cannot be had when either is taken.
+        found = socket.getaddrinfo("0.0.0.0" if host in _WILDCARDS else host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+            probe.listen()
+    except OSError as error:
+        hint = ": another program uses this port, choose another with --listen" if error.errno == errno.EADDRINUSE else ""
+        raise ConfigurationError(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}{hint}") from error
+
+
+def _server_options() -> list[tuple[str, int]]:
+    return [
+        # A second server on the same port must fail instead of taking half of the devices.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", int(1000 * KEEPALIVE_S)),
+        ("grpc.keepalive_timeout_ms", int(1000 * KEEPALIVE_TIMEOUT_S)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * LEAST_PING_INTERVAL_S)),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", MAX_BATCH_BYTES + FRAMING_BYTES),
+        ("grpc.max_send_message_length", MAX_UPDATE_BYTES + FRAMING_BYTES),
+    ]
+
+
+def _code_for(error: AmsError) -> ErrorCode:
+    match error:
+        case RefusedError():
+            return error.code
+        case ProtocolError() | CodecError():
+            return "bad_request"
+        case ConfigurationError():
+            return "unsupported"
+        case _:
+            return "internal"
