@@ -1,0 +1,289 @@
+"""The edge agent: one of the two places that know the whole road.
+
+    for frame, labels in Agent(settings):
+        ...
+
+Camera, model and sinks run in the caller's thread and wait for nothing else. Encoder, link and patcher have threads of their
+own and meet the caller only in the sampler (samples out) and the model slot (new weights in).
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from random import SystemRandom
+from types import TracebackType
+
+from ams_common.budget import TokenBucket
+from ams_common.clock import Clock, SystemClock
+from ams_common.errors import AmsError, ConfigurationError, ModelError
+from ams_common.events import EventLog
+from ams_common.layout import weights_digest
+from ams_common.messages import Applied, Control, FrameBatch, Hello, Update
+from ams_common.session.client import (
+    BatchTaken,
+    ClientEvent,
+    ControlChanged,
+    Disconnected,
+    Draining,
+    ModelReceived,
+    ProblemReported,
+    SnapshotReceived,
+    UpdateReceived,
+)
+from ams_common.update_codec import CODECS, DEFAULT_CODEC
+from ams_edge.camera import open_camera
+from ams_edge.encoder import EncoderWorker
+from ams_edge.frame import Frame, UInt8Array
+from ams_edge.link import Link
+from ams_edge.patcher import Patcher, PatcherWorker
+from ams_edge.providers import choose_backend
+from ams_edge.sampler import Sampler
+from ams_edge.settings import AgentSettings
+from ams_edge.sinks import Sink, check_outputs, open_sinks
+from ams_edge.statistics import Statistics
+from ams_edge.store import ModelStore, StoredModel
+from ams_edge.swap import ModelSlot, RunningModel
+
+BURST_S = 10.0
+"""A budget may be spent this many seconds at once after a silence: one batch of the default interval."""
+POLL_S = 0.2
+"""How soon a waiting loop sees that it must end."""
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """Runs the model on every frame it can, and keeps it tuned. Iterate once; leaving the loop closes everything."""
+
+    def __init__(self, settings: AgentSettings, clock: Clock | None = None) -> None:
+        """Open the camera and check all that can be wrong at the start; nothing runs before the iteration.
+
+        Raises:
+            SourceError: the camera, stream or file cannot be opened.
+            ConfigurationError: an output or the state folder cannot be written.
+        """
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        check_outputs(settings)
+        self._store = ModelStore(settings.state_folder.expanduser() / settings.device_id, settings, self._clock)
+        self._events = EventLog(settings.events, self._clock)
+        self._camera = open_camera(settings, self._clock)
+        self._slot = ModelSlot()
+        self._patcher = Patcher(choose_backend(settings), self._slot, self._clock)
+        self._patching = PatcherWorker(self._patcher, self._store, on_applied=self._on_applied, on_refused=self._on_refused)
+        self._sampler = Sampler()
+        self._encoder = EncoderWorker(self._on_batch, self._clock)
+        self._link = self._make_link()
+        self._sinks: tuple[Sink, ...] = ()
+        self._statistics = Statistics(self._clock, self._events)
+        self._run_id = secrets.token_bytes(16)
+        self._model: ModelReceived | None = None
+        self._control: Control | None = None
+        self._rejection: ProblemReported | None = None
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> "Agent":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[Frame, UInt8Array]]:
+        """Yield every frame that was run, with its labels, uint8 [H, W] at the model's size.
+
+        Waits for a first model where none is stored; from then on it waits for the camera alone.
+
+        Raises:
+            SourceError: the recording broke off.
+            ConfigurationError: the server will not serve this device as it is.
+        """
+        try:
+            self._start()
+            running = self._await_model()
+            if running is not None:
+                self._sinks = open_sinks(self._settings, running.model.manifest.classes, lossless=self._settings.fast)
+                yield from self._frames()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Let the iteration end after the frame in hand; may be called from any thread and from a signal handler."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Stop all threads, store the running model and complete all files. May be called twice."""
+        self._stopping.set()
+        self._camera.close()
+        self._encoder.stop()
+        self._link.stop()
+        self._patching.stop()
+        for sink in self._sinks:
+            sink.close()
+        self._events.close()
+
+    def _make_link(self) -> Link:
+        rate_bps = round(1000 * self._settings.uplink_kbps)
+        burst_bytes = max(1, int(BURST_S * rate_bps / 8))
+        return Link(
+            self._settings,
+            make_hello=self._hello,
+            on_event=self._on_event,
+            uplink=TokenBucket(rate_bps, burst_bytes, self._clock),
+            clock=self._clock,
+            random=SystemRandom(),
+        )
+
+    def _start(self) -> None:
+        stored = self._store.load()
+        if stored is not None:
+            self._install_stored(stored)
+        self._encoder.start()
+        self._patching.start()
+        self._link.start()
+
+    def _install_stored(self, stored: StoredModel) -> None:
+        try:
+            self._patcher.install(stored)
+        except ModelError as error:
+            _log.warning("the stored model cannot be used: %s", error)
+        else:
+            _log.info("version %d of the last run's model runs", stored.version)
+
+    def _await_model(self) -> RunningModel | None:
+        """Return the first model; None when the agent was stopped before there was one."""
+        if self._slot.current() is None:
+            _log.info("waiting for the first model from %s", self._settings.server)
+        while (running := self._slot.current()) is None and not self._stopping.is_set():
+            self._check_threads()
+            self._slot.wait_for(0, POLL_S)
+        return running
+
+    def _frames(self) -> Iterator[tuple[Frame, UInt8Array]]:
+        while not self._stopping.is_set():
+            self._check_threads()
+            try:
+                frame = self._camera.read(POLL_S)
+            except TimeoutError:
+                continue
+            if frame is None:
+                return
+            yield frame, self._label(frame)
+
+    def _label(self, frame: Frame) -> UInt8Array:
+        running = self._slot.current()
+        assert running is not None
+        started_s = self._clock.now_s()
+        manifest = running.model.manifest
+        labels = running.model.infer(frame.rgb(manifest.width, manifest.height))
+        self._statistics.count_frame(1e3 * (self._clock.now_s() - started_s))
+        self._sample(frame)
+        for sink in self._sinks:
+            sink.write(frame, labels, running.version)
+        self._statistics.report(
+            capture_time_us=frame.capture_time_us,
+            version=running.version,
+            sampling_hz=self._control.sampling_hz if self._control else 0.0,
+            uplink_bytes=self._link.traffic.sent_bytes,
+            downlink_bytes=self._link.traffic.received_bytes,
+        )
+        return labels
+
+    def _sample(self, frame: Frame) -> None:
+        control = self._control
+        if control is None:
+            return
+        self._sampler.set_control(_within(control, frame.width, frame.height))
+        self._sampler.offer(frame)
+        samples = self._sampler.cut(frame.capture_time_s)
+        if samples is not None:
+            self._encoder.submit(samples, control.batch_bytes)
+
+    def _check_threads(self) -> None:
+        """Raise what ended a thread, since the agent is nothing without it.
+
+        Raises:
+            ConfigurationError: the server will not serve this device as it is, and there is no model to go on with.
+        """
+        rejection = self._rejection
+        if rejection is not None and self._model is None:
+            raise ConfigurationError(f"server {self._settings.server} refuses this device: {rejection.reason}")
+        for worker in (self._encoder, self._link, self._patching):
+            if worker.failure is not None:
+                raise worker.failure
+
+    def _hello(self) -> Hello:
+        settings = self._settings
+        return Hello(
+            device_id=settings.device_id,
+            run_id=self._run_id,
+            student=settings.student,
+            class_set=settings.class_set,
+            uplink_bps=round(1000 * settings.uplink_kbps),
+            downlink_bps=round(1000 * settings.downlink_kbps),
+            codecs=(DEFAULT_CODEC, *(name for name in CODECS if name != DEFAULT_CODEC)),
+            provider=self._patcher.provider,
+            build_time_ms=self._patcher.build_time_ms,
+            held=self._patcher.held,
+        )
+
+    def _on_event(self, event: ClientEvent) -> None:
+        """Act on what the server says (link thread)."""
+        match event:
+            case ModelReceived():
+                self._model = event
+                self._events.write("connected", codec=event.codec)
+            case SnapshotReceived():
+                self._receive_snapshot(event)
+            case UpdateReceived():
+                self._patching.submit(event.update)
+            case ControlChanged():
+                self._control = event.control
+            case ProblemReported():
+                _log.error("the server refuses: %s", event.reason)
+                if event.final:
+                    self._rejection = event
+            case Disconnected() | Draining():
+                _log.warning("%s; the model runs on", event.reason)
+                self._events.write("disconnected", reason=event.reason)
+            case BatchTaken():
+                pass
+
+    def _receive_snapshot(self, snapshot: SnapshotReceived) -> None:
+        assert self._model is not None
+        state = self._patcher.state
+        graph = self._model.graph if self._model.graph is not None else state.graph if state is not None else b""
+        self._patching.submit(
+            StoredModel(
+                manifest=self._model.manifest,
+                graph=graph,
+                vector=snapshot.vector,
+                version=snapshot.version,
+                weights_digest=weights_digest(snapshot.vector),
+            )
+        )
+
+    def _on_batch(self, batch: FrameBatch, encode_ms: float) -> None:
+        """Send a batch (encoder thread)."""
+        self._statistics.batch_encoded(batch, encode_ms)
+        self._link.send_batch(batch)
+
+    def _on_applied(self, applied: Applied, update: Update | None) -> None:
+        """Report a switch (patcher thread)."""
+        self._statistics.applied(applied, update)
+        self._link.send_applied(applied)
+
+    def _on_refused(self, error: AmsError) -> None:
+        """Ask for the whole weights, since the next updates will not fit either (patcher thread)."""
+        self._events.write("refused", reason=str(error))
+        self._link.request_snapshot(str(error))
+
+
+def _within(control: Control, width: int, height: int) -> Control:
+    """Return `control` with frames no larger than the camera's, sides even: enlarged pixels cost bits and teach nothing."""
+    return replace(
+        control,
+        frame_width=min(control.frame_width, width) // 2 * 2,
+        frame_height=min(control.frame_height, height) // 2 * 2,
+    )

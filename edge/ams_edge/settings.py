@@ -1,0 +1,52 @@
+"""All settings of `ams-edge`: the parts' own, and what belongs to the device as a whole."""
+
+import re
+import socket
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from ams_common.settings import CommandSettings, PartConfig
+from ams_edge.camera import CameraConfig
+from ams_edge.link import LinkConfig
+from ams_edge.runtime_config import RuntimeConfig
+from ams_edge.sinks import SinkConfig
+from ams_edge.store import StoreConfig
+
+DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class DeviceConfig(PartConfig):
+    """The device and what it may use."""
+
+    device_id: str = Field(default_factory=socket.gethostname)
+    """Name of this device, unique among the devices of its server; by default the name of the machine."""
+    uplink_kbps: float = Field(default=200.0, ge=0)
+    """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit."""
+    downlink_kbps: float = Field(default=300.0, ge=0)
+    """Budget from the server to here in kbit/s, after the first model; 0 for no limit."""
+    student: str = ""
+    """Student wanted from the server; by default the server's."""
+    class_set: str = ""
+    """Class set wanted from the server; by default the server's."""
+    state_folder: Path = Path("~/.local/state/ams-edge")
+    """Where the last good model is kept, for a start without the server; a folder for each device id."""
+
+    @field_validator("device_id")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not DEVICE_ID.fullmatch(name):
+            raise ValueError("must be 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first")
+        return name
+
+
+class AgentSettings(CameraConfig, LinkConfig, RuntimeConfig, StoreConfig, SinkConfig, DeviceConfig, CommandSettings):
+    """Run the model beside the camera, and keep it tuned to what the camera sees with the help of a server."""
+
+    model_config = SettingsConfigDict(cli_prog_name="ams-edge")
+
+    events: Path | None = None
+    """Write what happens to this file, one JSON object a line."""
+    verbose: bool = False
+    """Log details too."""

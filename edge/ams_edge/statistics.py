@@ -1,0 +1,111 @@
+"""What the edge counts while it runs, for its event log and for the line a person reads now and then."""
+
+import logging
+import math
+from collections import OrderedDict
+
+import numpy as np
+
+from ams_common.clock import Clock
+from ams_common.events import EventLog
+from ams_common.messages import Applied, FrameBatch, Update
+
+REPORT_S = 1.0
+"""Seconds between two "statistics" events."""
+LOG_EVERY = 10
+"""Statistics events for each line of the ordinary log."""
+REMEMBERED_BATCHES = 64
+"""Batches whose time is kept until an update has learnt from them."""
+
+_log = logging.getLogger(__name__)
+
+
+class Statistics:
+    """Counts frames and times; every method belongs to one thread, stated there."""
+
+    def __init__(self, clock: Clock, events: EventLog) -> None:
+        self._clock = clock
+        self._events = events
+        self._infer_ms: list[float] = []
+        self._reports = 0
+        self._reported_s = clock.now_s()
+        self._uplink_bytes = self._downlink_bytes = 0
+        self._encoded_s: OrderedDict[int, float] = OrderedDict()
+        self._learnt_us: int | None = None
+
+    def count_frame(self, infer_ms: float) -> None:
+        """Count a frame that was run, with the time it took (inference thread)."""
+        self._infer_ms.append(infer_ms)
+
+    def report(self, *, capture_time_us: int, version: int, sampling_hz: float, uplink_bytes: int, downlink_bytes: int) -> None:
+        """Write statistics of the time since the last report, if REPORT_S seconds have passed (inference thread).
+
+        `uplink_bytes` and `downlink_bytes` are totals since the start.
+        """
+        elapsed_s = self._clock.now_s() - self._reported_s
+        if elapsed_s < REPORT_S or not self._infer_ms:
+            return
+        fps = len(self._infer_ms) / elapsed_s
+        uplink_kbps = (uplink_bytes - self._uplink_bytes) * 8e-3 / elapsed_s
+        downlink_kbps = (downlink_bytes - self._downlink_bytes) * 8e-3 / elapsed_s
+        self._events.write(
+            "statistics",
+            frames=len(self._infer_ms),
+            fps=round(fps, 2),
+            infer_ms_p50=round(float(np.median(self._infer_ms)), 3),
+            infer_ms_p99=round(float(np.quantile(self._infer_ms, 0.99)), 3),
+            version=version,
+            sampling_hz=sampling_hz,
+            model_age_s=self._model_age_s(capture_time_us),
+            uplink_kbps=round(uplink_kbps, 3),
+            downlink_kbps=round(downlink_kbps, 3),
+            uplink_bytes=uplink_bytes,
+            downlink_bytes=downlink_bytes,
+        )
+        if self._reports % LOG_EVERY == 0:
+            _log.info("%.1f frames/s, version %d, up %.0f kbit/s, down %.0f kbit/s", fps, version, uplink_kbps, downlink_kbps)
+        self._reports += 1
+        self._reported_s = self._clock.now_s()
+        self._uplink_bytes, self._downlink_bytes = uplink_bytes, downlink_bytes
+        self._infer_ms.clear()
+
+    def batch_encoded(self, batch: FrameBatch, encode_ms: float) -> None:
+        """Note a batch that is handed to the link (encoder thread)."""
+        self._encoded_s[batch.batch_id] = self._clock.now_s() - encode_ms / 1e3
+        while len(self._encoded_s) > REMEMBERED_BATCHES:
+            self._encoded_s.popitem(last=False)
+        self._events.write(
+            "batch",
+            batch_id=batch.batch_id,
+            frames=len(batch.capture_times_us),
+            payload_bytes=batch.payload_bytes,
+            encode_ms=round(encode_ms, 3),
+            newest_capture_s=batch.capture_times_us[-1] / 1e6,
+        )
+
+    def applied(self, applied: Applied, update: Update | None) -> None:
+        """Note a version that runs now (patcher thread); `update` is None for a whole model."""
+        if update is None:
+            _log.info("version %d runs", applied.version)
+            self._events.write("model", version=applied.version, build_ms=round(applied.build_time_ms, 3))
+            return
+        cut_s = self._encoded_s.get(update.newest_batch_id, math.nan)
+        latency_s = self._clock.now_s() - cut_s
+        self._learnt_us = update.newest_capture_time_us
+        _log.info("version %d runs: %d parameters in %d bytes", applied.version, update.changed, len(update.payload))
+        self._events.write(
+            "swap",
+            version=applied.version,
+            payload_bytes=len(update.payload),
+            changed=update.changed,
+            loss=round(update.loss, 6),
+            batch_to_swap_s=round(latency_s, 4) if math.isfinite(latency_s) else None,
+            newest_capture_s=update.newest_capture_time_us / 1e6,
+            label_ms=round(update.label_ms, 1),
+            train_ms=round(update.train_ms, 1),
+            code_ms=round(update.code_ms, 1),
+            build_ms=round(applied.build_time_ms, 3),
+        )
+
+    def _model_age_s(self, capture_time_us: int) -> float | None:
+        return None if self._learnt_us is None else round((capture_time_us - self._learnt_us) / 1e6, 3)
