@@ -1,8 +1,8 @@
 """Frame batches: a few sampled frames as one short H.264 stream, made to fit a number of bytes.
 
-Bytes: bare packets in decoding order, each holding one picture as NAL units behind start codes (ITU-T H.264 annex B), the first
-one also the parameter sets; no container. Pictures are 8-bit 4:2:0, BT.709 matrix, limited range, in both directions whatever
-the stream itself says about colour.
+Bytes: bare packets in decoding order, each holding one picture as NAL units behind start codes (ITU-T H.264 annex B), the
+first one also the parameter sets; no container. Pictures are 8-bit 4:2:0, BT.709 matrix, limited range, whatever the stream says
+about its matrix; the position of its chroma samples is believed.
 
 Legend: N frames of H x W pixels.
 """
@@ -43,9 +43,12 @@ _SLICE_TYPES = {NAL_SLICE, NAL_IDR_SLICE}
 _ATTEMPTS = 4
 _SAFETY = 0.96
 """Share of the target aimed at after a miss."""
-_COARSEST_QUANTISER = "69"
+_COARSE_QUANTISERS = ("40", "46", "51", "57", "63", "69")
+"""Constant quantisers of x264 to fall back on; 69 is its coarsest."""
 _BT709 = 1
 """Code point of BT.709 in ITU-T H.273, for matrix, primaries and transfer alike."""
+_CHROMA_CENTRED = "chromaloc=1"
+"""Where the conversion to 4:2:0 puts its chroma samples; unsaid, a decoder shifts them by half a pixel (40 instead of 49 dB)."""
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Without the last two the conversion there and back darkens a picture by one level (41 instead of 53 dB)."""
 
@@ -99,25 +102,38 @@ def encode_frames(
     pictures = [_to_yuv(frame) for frame in frames]
     frame_rate = _frame_rate(capture_times_us)
     with tempfile.TemporaryDirectory(prefix="ams-video-", dir=scratch) as folder:
-        statistics = str(Path(folder) / "x264")
-        _run_x264(pictures, frame_rate, {"flags": "+pass1", "passlogfile": statistics}, target_bytes)
-        aim_bytes = target_bytes
-        for _ in range(_ATTEMPTS):
+        encoded = _encode_in_two_passes(pictures, frame_rate, target_bytes, str(Path(folder) / "x264"))
+    return encoded or _encode_coarsely(pictures, frame_rate, target_bytes)
+
+
+def _encode_in_two_passes(
+    pictures: list[av.VideoFrame], frame_rate: Fraction, target_bytes: int, statistics: str
+) -> EncodedFrames | None:
+    """Return None where x264 finds the rate too low or keeps missing it."""
+    _run_x264(pictures, frame_rate, {"flags": "+pass1", "passlogfile": statistics}, target_bytes)
+    aim_bytes = target_bytes
+    for _ in range(_ATTEMPTS):
+        try:
             encoded = _run_x264(pictures, frame_rate, {"flags": "+pass2", "passlogfile": statistics}, aim_bytes)
-            if encoded.size_bytes <= target_bytes:
-                return encoded
-            aim_bytes = int(aim_bytes * _SAFETY * target_bytes / encoded.size_bytes)
-    return _encode_coarsest(pictures, frame_rate, target_bytes)
+        except CodecError:
+            return None
+        if encoded.size_bytes <= target_bytes:
+            return encoded
+        aim_bytes = int(aim_bytes * _SAFETY * target_bytes / encoded.size_bytes)
+    return None
 
 
-def _encode_coarsest(pictures: list[av.VideoFrame], frame_rate: Fraction, target_bytes: int) -> EncodedFrames:
-    encoded = _run_x264(pictures, frame_rate, {"qp": _COARSEST_QUANTISER})
-    if encoded.size_bytes > target_bytes:
-        raise CodecError(
-            f"{len(pictures)} frames do not fit into {target_bytes} bytes: the least is {encoded.size_bytes}, "
-            "send fewer or smaller frames or raise the uplink budget"
-        )
-    return encoded
+def _encode_coarsely(pictures: list[av.VideoFrame], frame_rate: Fraction, target_bytes: int) -> EncodedFrames:
+    least_bytes = 0
+    for quantiser in _COARSE_QUANTISERS:
+        encoded = _run_x264(pictures, frame_rate, {"qp": quantiser})
+        if encoded.size_bytes <= target_bytes:
+            return encoded
+        least_bytes = encoded.size_bytes
+    raise CodecError(
+        f"{len(pictures)} frames do not fit into {target_bytes} bytes: the least is {least_bytes}, "
+        "send fewer or smaller frames or raise the uplink budget"
+    )
 
 
 def _check_frames(frames: Sequence[UInt8Array], capture_times_us: Sequence[int]) -> None:
@@ -152,7 +168,7 @@ def _run_x264(
     context.thread_count = 1
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = ColorRange.MPEG
-    context.options = {"preset": "medium", **options}
+    context.options = {"preset": "medium", "x264-params": _CHROMA_CENTRED, **options}
     if aim_bytes is not None:
         context.bit_rate = max(1000, int(aim_bytes * 8 * frame_rate / len(pictures)))
     packets = []
