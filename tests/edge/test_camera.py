@@ -247,6 +247,7 @@ def test_a_live_source_that_breaks_is_opened_again(tmp_path: Path, caplog: pytes
 
     with serving(answer) as address, open_camera(CameraConfig(source=address), clock) as camera:
         first = camera.read(TIMEOUT_S)
+        go_on.release()
         for _ in range(3):
             assert opened.acquire(timeout=TIMEOUT_S)
         second = camera.read(TIMEOUT_S)
