@@ -36,12 +36,11 @@ class _Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map float32 [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         active = F.relu(self.norm(features))
-        if self.shortcut is not None:
-            shortcut = self.shortcut(active)
-        else:
-            shortcut = features[:, :, :: self.stride, :: self.stride]
         residual: Tensor = self.conv2_3x1(self.conv2_1x3(self.conv1(active)))
-        return residual + shortcut
+        if self.shortcut is None:
+            return residual + features[:, :, :: self.stride, :: self.stride]
+        projected: Tensor = self.shortcut(active)
+        return residual + projected
 
 
 class JitNet(nn.Module):

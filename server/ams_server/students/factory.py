@@ -6,14 +6,18 @@ from torch import nn
 from ams_common.classes import ClassSet, load_class_set
 from ams_common.errors import ConfigurationError
 from ams_server.students.config import StudentConfig
+from ams_server.students.probe import random_images
 from ams_server.students.registry import StudentSpec, find_student
 from ams_server.students.weights import load_pretrained
+
+_CALIBRATION_IMAGES = 4
+_CALIBRATION_SIDE = 128
 
 
 def create_student(config: StudentConfig, classes: ClassSet, seed: int) -> nn.Module:
     """Return the student in evaluation mode, so that batch-norm statistics stay as they are.
 
-    Weights that no file gives are drawn from `seed`; the global random state stays as it is.
+    Without pretrained weights everything is drawn from `seed`; the global random state stays as it is.
 
     Raises:
         ConfigurationError: unknown student or class set, or a size that the student cannot take.
@@ -21,12 +25,31 @@ def create_student(config: StudentConfig, classes: ClassSet, seed: int) -> nn.Mo
     """
     spec = find_student(config.student)
     check_size(spec, config.student_width, config.student_height)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = spec.build(len(classes))
-    if config.student_weights is not None:
-        held = config.student_weights_classes
-        load_pretrained(module, config.student_weights, load_class_set(held) if held else classes, classes, seed=seed)
+    if config.student_weights is None:
+        return random_student(spec, classes, seed)
+    held = config.student_weights_classes
+    source = load_class_set(held) if held else classes
+    module = _built(spec, classes, seed)
+    load_pretrained(module, config.student_weights, source, classes, seed=seed)
+    return module
+
+
+def random_student(spec: StudentSpec, classes: ClassSet, seed: int) -> nn.Module:
+    """Return an untrained student in evaluation mode.
+
+    Its batch-norm statistics are those of random images: with the identity, which a fresh batch norm is, the signal dies out
+    on its way through the layers, and with frozen statistics such a network would never learn.
+    """
+    module = _built(spec, classes, seed)
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        module.train()(random_images(_CALIBRATION_IMAGES, _CALIBRATION_SIDE, _CALIBRATION_SIDE, generator))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
     return module.eval()
 
 
@@ -35,3 +58,9 @@ def check_size(spec: StudentSpec, width: int, height: int) -> None:
     multiple = spec.size_multiple
     if width % multiple or height % multiple or min(width, height) < multiple:
         raise ConfigurationError(f"student size {width}x{height}: sides must be multiples of {multiple} for {spec.name}")
+
+
+def _built(spec: StudentSpec, classes: ClassSet, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return spec.build(len(classes)).eval()

@@ -12,6 +12,7 @@ The head, which is the network's last convolution, is translated from the file's
 
 import os
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import torch
@@ -35,15 +36,19 @@ def load_pretrained(module: nn.Module, path: Path, source: ClassSet, target: Cla
         ModelError: the file cannot be read, or a tensor is missing, superfluous, of another shape or not finite; the module
             is then unchanged.
     """
-    wanted = dict(_state(module))
-    head = _head_name(module)
+    wanted = _state(module)
+    head = [name for name in _head_tensors(module) if name in wanted]
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    shapes |= {name: (len(source), *shapes[name][1:]) for name in head}
     try:
-        tensors = _read(path, module, wanted, head, len(source))
+        tensors = _read(path, module, shapes)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read weights {str(path)!r}: {_first_line(error)}") from error
+    except ModelError as error:
+        raise ModelError(f"weights {str(path)!r} do not fit the student: {error}") from error
     if source.names != target.names:
         generator = torch.Generator().manual_seed(seed)
-        for name in _head_tensors(head, wanted):
+        for name in head:
             tensors[name] = _translated_rows(tensors[name], target.source_rows(source), generator)
     with torch.no_grad():
         for name, tensor in wanted.items():
@@ -65,50 +70,47 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in module.state_dict(keep_vars=True).items() if tensor.is_floating_point()}
 
 
-def _head_name(module: nn.Module) -> str:
+def _head_tensors(module: nn.Module) -> tuple[str, str]:
     names = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)]
     assert names, "a student ends in a convolution"
-    return names[-1]
+    return f"{names[-1]}.weight", f"{names[-1]}.bias"
 
 
-def _head_tensors(head: str, names: Mapping[str, Tensor]) -> list[str]:
-    return [name for name in (f"{head}.weight", f"{head}.bias") if name in names]
-
-
-def _read(path: Path, module: nn.Module, wanted: Mapping[str, Tensor], head: str, head_rows: int) -> dict[str, Tensor]:
-    """Return one finite float32 tensor for each wanted name; nothing is read before all names and shapes are right."""
+def _read(path: Path, module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Return a finite float32 tensor of each named shape; no data is read before all names and shapes are right."""
     with safe_open(path, framework="pt") as file:
-        folded = _folded_layers(set(file.keys()), set(wanted))
-        sources = {_own_name(name, folded): name for name in file.keys() if not name.endswith("num_batches_tracked")}
-        shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-        shapes |= {name: (head_rows, *shapes[name][1:]) for name in _head_tensors(head, wanted)}
+        held = {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
+        folded = _folded_layers(held.keys() - shapes.keys(), shapes.keys())
+        stored = {_own_name(name, folded): name for name in held if not name.endswith("num_batches_tracked")}
         implied = _identity_norms(module, folded)
-        for name in sorted(shapes.keys() - sources.keys() - implied.keys()):
-            raise ModelError(f"weights {str(path)!r} are of another architecture: they lack the tensor {name!r}")
-        for name in sorted(sources.keys() - shapes.keys()):
-            raise ModelError(f"weights {str(path)!r} are of another architecture: they hold the tensor {sources[name]!r}")
-        for name, stored in sources.items():
-            shape = tuple(file.get_slice(stored).get_shape())
-            if shape != shapes[name]:
-                raise ModelError(
-                    f"tensor {stored!r} of weights {str(path)!r} has shape {shape}, the model needs {shapes[name]}"
-                )
-        tensors = {name: file.get_tensor(stored).float() for name, stored in sources.items()}
+        _check_names(stored, implied.keys(), shapes.keys())
+        for name, alias in stored.items():
+            if held[alias] != shapes[name]:
+                raise ModelError(f"tensor {alias!r} has shape {held[alias]} instead of {shapes[name]}")
+        tensors = {name: file.get_tensor(alias).float() for name, alias in stored.items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"tensor {sources[name]!r} of weights {str(path)!r} holds values that are not finite")
+            raise ModelError(f"tensor {stored[name]!r} holds values that are not finite")
     return implied | tensors
 
 
-def _folded_layers(stored: set[str], own: set[str]) -> set[str]:
-    layers = {name.removesuffix(".weight") for name in stored - own if name.endswith(".weight")}
+def _check_names(stored: Mapping[str, str], implied: AbstractSet[str], wanted: AbstractSet[str]) -> None:
+    missing, superfluous = wanted - stored.keys() - implied, stored.keys() - wanted
+    if missing:
+        raise ModelError(f"they lack the tensor {min(missing)!r}")
+    if superfluous:
+        raise ModelError(f"they hold the foreign tensor {stored[min(superfluous)]!r}")
+
+
+def _folded_layers(foreign: AbstractSet[str], own: AbstractSet[str]) -> set[str]:
+    layers = {name.removesuffix(".weight") for name in foreign if name.endswith(".weight")}
     return {layer for layer in layers if f"{layer}.conv.weight" in own}
 
 
