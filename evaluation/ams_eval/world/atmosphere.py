@@ -1,12 +1,13 @@
 """From painted surfaces to a photograph: light, wet ground, haze, glow, rain, and the lens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from ams_common.classes import UInt8Array
-from ams_eval.world.geometry import Bend, Camera, FloatArray, clip_near
+from ams_eval.world.geometry import Camera, FloatArray, clip_near
 from ams_eval.world.painter import SIDEWALK, SKY, Canvas
 from ams_eval.world.styles import Light
 
@@ -37,11 +38,13 @@ def make_lens(rng: np.random.Generator, width: int, height: int) -> Lens:
     )
 
 
-def paint_shades(canvas: Canvas, camera: Camera, footprints: list[FloatArray], strength: float) -> None:
+def paint_shades(canvas: Canvas, camera: Camera, footprints: Sequence[FloatArray | None], strength: float) -> None:
     """Darken the ground below things; footprints are world points [n, 3]."""
     height, width = canvas.labels.shape
     mask = np.zeros(((height + 1) // 2, (width + 1) // 2), np.uint8)
     for footprint in footprints:
+        if footprint is None:
+            continue
         visible = clip_near(camera.to_camera(footprint))
         if len(visible) >= 3:
             cv2.fillConvexPoly(mask, np.round(camera.to_pixels(visible) * 4).astype(np.int32), round(255 * strength), cv2.LINE_AA, 3)
@@ -50,15 +53,15 @@ def paint_shades(canvas: Canvas, camera: Camera, footprints: list[FloatArray], s
     cv2.multiply(canvas.colour, cv2.merge([kept, kept, kept, kept]), dst=canvas.colour, scale=1 / 255)
 
 
-def develop(canvas: Canvas, camera: Camera, light: Light, lens: Lens, rng: np.random.Generator) -> UInt8Array:
+def develop(canvas: Canvas, light: Light, lens: Lens, rng: np.random.Generator) -> UInt8Array:
     """Return the picture, uint8 [H, W, 3] RGB; `rng` places rain and noise."""
     sky = cv2.compare(canvas.labels, SKY, cv2.CMP_EQ)
     shine = cv2.LUT(cv2.extractChannel(canvas.colour, 3), _scale_table(light.emission))
     painted = cv2.cvtColor(canvas.colour, cv2.COLOR_BGRA2BGR)
     picture = _mix(cv2.LUT(painted, _light_table(light)), painted, cv2.max(shine, sky))
     if light.wetness > 0.02:
-        picture = _with_reflections(picture, canvas, camera, light)
-    picture = _mix(np.full_like(picture, np.asarray(light.haze, np.uint8)), picture, _clearness(canvas, light, sky))
+        picture = _with_reflections(picture, canvas, light.wetness)
+    picture = _mix(_plain(picture, light.haze), picture, _clearness(canvas, light, sky))
     if light.emission > 0.05:
         picture = _with_glow(picture, painted, shine)
     if light.rain > 0.02:
@@ -74,6 +77,12 @@ def _mix(back: UInt8Array, front: UInt8Array, share: UInt8Array) -> UInt8Array:
     """Return back where `share` [H, W] is 0, front where it is 255."""
     mixed = cv2.multiply(back, cv2.merge([255 - share] * 3), scale=1 / 255)
     return np.asarray(cv2.add(mixed, cv2.multiply(front, cv2.merge([share] * 3), scale=1 / 255)), np.uint8)
+
+
+def _plain(picture: UInt8Array, colour: tuple[float, float, float]) -> UInt8Array:
+    plain = np.empty_like(picture)
+    cv2.rectangle(plain, (0, 0), (picture.shape[1], picture.shape[0]), colour, -1)
+    return plain
 
 
 def _light_table(light: Light) -> UInt8Array:
@@ -92,19 +101,18 @@ def _clearness(canvas: Canvas, light: Light, sky: UInt8Array) -> UInt8Array:
     return np.asarray(cv2.max(clear, sky), np.uint8)
 
 
-def _with_reflections(picture: UInt8Array, canvas: Canvas, camera: Camera, light: Light) -> UInt8Array:
-    """Wet ground mirrors what stands above it, blurred downwards, more towards the horizon."""
+def _with_reflections(picture: UInt8Array, canvas: Canvas, wetness: float) -> UInt8Array:
+    """Mirror in the wet ground what stands on it: each column about the place where its lowest thing meets the ground."""
     height, width = canvas.labels.shape
-    horizon = height / 2 + camera.focal_px * np.tan(camera.pitch)
-    small = cv2.resize(picture, (width // 4, height // 2), interpolation=cv2.INTER_AREA)
-    rows = np.arange(small.shape[0])
-    mirrored = small[np.clip(np.round(horizon - rows).astype(int), 0, small.shape[0] - 1)]
-    mirrored = cv2.resize(cv2.blur(mirrored, (3, 17)), (width, height), interpolation=cv2.INTER_LINEAR)
-    below = np.clip((np.arange(height) - horizon) / (height - horizon), 0, 1)
-    strength = 255 * light.wetness * (0.62 - 0.42 * below)
-    share = np.repeat(strength.astype(np.uint8)[:, None], width, axis=1)
-    share = cv2.bitwise_and(share, cv2.compare(canvas.labels, SIDEWALK, cv2.CMP_LE))
-    return _mix(picture, np.asarray(mirrored, np.uint8), np.asarray(share, np.uint8))
+    half = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    upright = (canvas.labels[::-2, ::2] > SIDEWALK)[: half.shape[0], : half.shape[1]]
+    foot = (half.shape[0] - 1 - upright.argmax(axis=0)).astype(np.float32)
+    rows = 2 * foot[None] - np.arange(half.shape[0], dtype=np.float32)[:, None]
+    columns = np.repeat(np.arange(half.shape[1], dtype=np.float32)[None], half.shape[0], axis=0)
+    mirrored = cv2.remap(half, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mirrored = cv2.resize(cv2.blur(mirrored, (3, 13)), (width, height), interpolation=cv2.INTER_LINEAR)
+    ground = cv2.compare(canvas.labels, SIDEWALK, cv2.CMP_LE)
+    return _mix(picture, np.asarray(mirrored, np.uint8), np.asarray(cv2.convertScaleAbs(ground, alpha=0.5 * wetness), np.uint8))
 
 
 def _with_glow(picture: UInt8Array, painted: UInt8Array, shine: UInt8Array) -> UInt8Array:

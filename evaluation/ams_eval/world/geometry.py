@@ -4,6 +4,7 @@ World coordinates are metres: x to the right, y up, z along the street. A place 
 it, offset to the right of its axis, height; the axis itself lies at x = bend(s), so x = bend(s) + d, y = h, z = s.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,21 +32,23 @@ class Bend:
         lengths = rng.uniform((260, 110), (380, 150))
         return Bend(tuple(map(float, amplitudes)), tuple(map(float, lengths)), tuple(map(float, phases)))
 
-    def offset(self, s: FloatArray | float) -> FloatArray:
-        """Return x of the axis in metres at distance s."""
-        total = np.zeros_like(s, dtype=np.float64)
+    def offset(self, s: FloatArray) -> FloatArray:
+        """Return x of the axis in metres at distances s, any shape."""
+        total = np.zeros_like(s)
         for amplitude, length, phase in zip(self.amplitudes_m, self.lengths_m, self.phases, strict=True):
-            total += amplitude * np.sin(2 * np.pi * np.asarray(s) / length + phase)
+            total += amplitude * np.sin(2 * np.pi * s / length + phase)
         return total
 
     def slope(self, s: float) -> float:
         """Return dx/ds of the axis at distance s."""
         waves = zip(self.amplitudes_m, self.lengths_m, self.phases, strict=True)
-        return float(sum(a * 2 * np.pi / length * np.cos(2 * np.pi * s / length + phase) for a, length, phase in waves))
+        return float(sum(a * 2 * math.pi / length * math.cos(2 * math.pi * s / length + phase) for a, length, phase in waves))
 
     def place(self, s: float, d: float, h: float = 0.0) -> FloatArray:
         """Return float64 [3], the world point of a place in the street."""
-        return np.array((float(self.offset(s)) + d, h, s))
+        waves = zip(self.amplitudes_m, self.lengths_m, self.phases, strict=True)
+        axis = sum(a * math.sin(2 * math.pi * s / length + phase) for a, length, phase in waves)
+        return np.array((axis + d, h, s))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,11 @@ class Camera:
     def matrix(self) -> FloatArray:
         """float64 [3, 3]: from world directions to homogeneous pixels."""
         return self.intrinsics @ self.rotation
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """float64 [3, 3]: from homogeneous pixels to world directions one metre deep."""
+        return np.linalg.inv(self.matrix)
 
     def to_camera(self, points: FloatArray) -> FloatArray:
         """Turn world points [n, 3] into camera coordinates [n, 3]: right, down, forward in metres."""

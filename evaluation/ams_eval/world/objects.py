@@ -41,7 +41,8 @@ class Building:
     """Offset of its front from the street's axis: negative on the left."""
     height_m: float
     front: Sequence[UInt8Array]
-    side: Sequence[UInt8Array]
+    side: Sequence[UInt8Array] | None
+    """The wall that looks along the street; None where the next house hides it."""
     roof: Sequence[UInt8Array] | None
     depth_m: float = 11.0
 
@@ -54,16 +55,18 @@ class Building:
         near, far = bend.place(self.s, self.d), bend.place(self.far_s, self.d)
         if self.roof is not None:
             ridge = 0.5 * away + (0.0, 0.34 * self.depth_m, 0.0)
-            self._paint_gable(canvas, camera, near + up, away, ridge)
+            if self.side is not None:
+                self._paint_gable(canvas, camera, near + up, away, ridge, self.side[-1])
             paint_plane(canvas, camera, near + up + ridge, far - near, -ridge * 1.06, self.roof, BUILDING)
-        paint_plane(canvas, camera, near + away + up, -away, -up, self.side, BUILDING)
+        if self.side is not None and self.s > camera.position[2]:
+            paint_plane(canvas, camera, near + away + up, -away, -up, self.side, BUILDING)
         paint_plane(canvas, camera, near + up, far - near, -up, self.front, BUILDING)
 
-    def _paint_gable(self, canvas: Canvas, camera: Camera, corner: FloatArray, away: FloatArray, ridge: FloatArray) -> None:
+    def _paint_gable(self, canvas: Canvas, camera: Camera, corner: FloatArray, away: FloatArray, ridge: FloatArray, wall: UInt8Array) -> None:
         points = camera.to_camera(np.stack((corner, corner + ridge, corner + away)))
         if points[:, 2].min() < _NEAREST_M:
             return
-        red, green, blue = (int(c) for c in self.side[-1][..., :3].reshape(-1, 3).mean(axis=0))
+        red, green, blue = (int(c) for c in wall[..., :3].reshape(-1, 3).mean(axis=0))
         paint_polygon(canvas, camera.to_pixels(points), (red, green, blue, 0), BUILDING, 1 / float(points[:, 2].mean()))
 
 
@@ -96,8 +99,7 @@ class CutOut:
         if foot[0, 2] < _NEAREST_M:
             return
         (x, y), scale = camera.to_pixels(foot)[0], camera.focal_px / foot[0, 2]
-        rows, columns = self.sprite.coverage.shape
-        half = 0.5 * self.height_m * scale * columns / rows
+        half = 0.5 * self.height_m * scale * self.sprite.aspect
         paint_sprite(canvas, self.sprite, (x - half, y - self.height_m * scale, x + half, y), self.label, 1 / foot[0, 2])
 
 

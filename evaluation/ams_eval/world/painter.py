@@ -43,16 +43,28 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Sprite:
-    """A flat cut-out that always faces the camera."""
+    """A flat cut-out that always faces the camera, in full size and halved again and again."""
 
-    colour: UInt8Array
-    """uint8 [h, w, 4], RGBE, multiplied by the coverage."""
-    coverage: UInt8Array
-    """uint8 [h, w], 255 where the sprite is opaque."""
+    colours: list[UInt8Array]
+    """uint8 [h, w, 4] each, RGBE, multiplied by the coverage."""
+    coverages: list[UInt8Array]
+    """uint8 [h, w] each, 255 where the sprite is opaque."""
+
+    @staticmethod
+    def of(colour: UInt8Array, coverage: UInt8Array) -> "Sprite":
+        """Make a sprite from its full size."""
+        return Sprite(pyramid(colour), pyramid(coverage))
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        rows, columns = self.coverages[0].shape
+        return columns / rows
 
     def mirrored(self) -> "Sprite":
-        """Return the sprite seen from behind."""
-        return Sprite(np.ascontiguousarray(self.colour[:, ::-1]), np.ascontiguousarray(self.coverage[:, ::-1]))
+        """Return the sprite with left and right exchanged."""
+        colour, coverage = self.colours[0][:, ::-1], self.coverages[0][:, ::-1]
+        return Sprite.of(np.ascontiguousarray(colour), np.ascontiguousarray(coverage))
 
 
 def pyramid(texture: UInt8Array) -> list[UInt8Array]:
@@ -97,7 +109,7 @@ def paint_plane(
     if box is None:
         return
     left, top, right, bottom = box
-    texture = levels[_level(points, levels)]
+    texture = levels[_level(tuple(np.ptp(points, axis=0)), levels)]
     scale = np.diag((1 / texture.shape[1], 1 / texture.shape[0], 1.0))
     shift = np.array(((1.0, 0, -left), (0, 1, -top), (0, 0, 1)))
     homography = shift @ camera.plane_homography(corner, across, along) @ scale
@@ -108,7 +120,7 @@ def paint_plane(
     part = np.s_[top:bottom, left:right]
     cv2.copyTo(painted, mask, canvas.colour[part])
     canvas.labels[part][mask > 0] = label
-    cv2.copyTo(_plane_nearness(camera, corner, np.cross(across, along), box), mask, canvas.nearness[part])
+    cv2.copyTo(_plane_nearness(camera, corner, _cross(across, along), box), mask, canvas.nearness[part])
 
 
 def paint_sprite(
@@ -120,9 +132,9 @@ def paint_sprite(
     if right <= left or bottom <= top or left >= width or right <= 0 or top >= height or bottom <= 0:
         return
     part = np.s_[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    cut = np.s_[max(top, 0) - top : min(bottom, height) - top, max(left, 0) - left : min(right, width) - left]
-    coverage = _resized(sprite.coverage, right - left, bottom - top)[cut]
-    colour = _resized(sprite.colour, right - left, bottom - top)[cut]
+    level = _level((right - left, bottom - top), sprite.coverages)
+    coverage = _stretched(sprite.coverages[level], (left, top, right, bottom), part)
+    colour = _stretched(sprite.colours[level], (left, top, right, bottom), part)
     beneath = cv2.multiply(canvas.colour[part], cv2.merge([255 - coverage] * 4), scale=1 / 255)
     cv2.add(beneath, colour, dst=canvas.colour[part])
     covered = coverage >= 128
@@ -141,23 +153,33 @@ def _inside(canvas: Canvas, points: FloatArray) -> tuple[int, int, int, int] | N
     return (left, top, right, bottom) if right > left and bottom > top else None
 
 
-def _level(points: FloatArray, levels: Sequence[UInt8Array]) -> int:
-    """Choose the texture whose height comes nearest to the mean height of the painted figure."""
-    extent = np.ptp(points[:, 1])
-    ratio = levels[0].shape[0] / max(extent, 1.0)
-    return int(np.clip(np.floor(np.log2(max(ratio, 1.0)) + 0.5), 0, len(levels) - 1))
+def _level(size: tuple[float, float], levels: Sequence[UInt8Array]) -> int:
+    """Choose the level whose pixels come nearest in size to those of a picture of `size` = (width, height)."""
+    rows, columns = levels[0].shape[:2]
+    ratio = np.sqrt(max(rows * columns / max(size[0] * size[1], 1.0), 1.0))
+    return min(int(np.log2(ratio) + 0.5), len(levels) - 1)
+
+
+def _cross(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.array((a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]))
 
 
 def _plane_nearness(camera: Camera, point: FloatArray, normal: FloatArray, box: tuple[int, int, int, int]) -> Float32Array:
     """1 / depth is affine in the pixel on a plane."""
     left, top, right, bottom = box
-    inverse = np.linalg.inv(camera.matrix)
-    row = normal @ inverse / (normal @ (point - np.asarray(camera.position)) + 1e-9)
+    row = normal @ camera.inverse / (normal @ (point - np.asarray(camera.position)) + 1e-9)
     across = (row[0] * np.arange(left, right)).astype(np.float32)
     down = (row[1] * np.arange(top, bottom) + row[2]).astype(np.float32)
     return np.add.outer(down, across)
 
 
-def _resized(image: UInt8Array, width: int, height: int) -> UInt8Array:
-    smaller = width < image.shape[1]
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR), np.uint8)
+def _stretched(image: UInt8Array, box: tuple[int, int, int, int], part: tuple[slice, slice]) -> UInt8Array:
+    """Stretch `image` over the box and return only the part of the picture that is wanted."""
+    left, top, right, bottom = box
+    rows, columns = image.shape[:2]
+    across, down = columns / (right - left), rows / (bottom - top)
+    x, y = part[1].start - left, part[0].start - top
+    to_image = np.array(((across, 0, (x + 0.5) * across - 0.5), (0, down, (y + 0.5) * down - 0.5)))
+    size = (part[1].stop - part[1].start, part[0].stop - part[0].start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(image, to_image, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)

@@ -18,6 +18,8 @@ _SKYLINE_ROWS = 96
 _SKYLINE_NEARNESS = 1 / 170.0
 _GRADIENT_END = 0.5
 """Elevation in radians where the sky has its zenith colour."""
+_BELOW_HORIZON = 0.06
+"""How far below the horizon the sky is painted, in radians, so that a rolling camera sees no gap."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def make_backdrop(rng: np.random.Generator, style: DistrictStyle) -> Backdrop:
 
 def paint_sky(canvas: Canvas, camera: Camera, backdrop: Backdrop, light: Light, drift: float) -> None:
     """Fill the canvas with sky; `drift` in radians moves the clouds."""
-    height, width = canvas.labels.shape
-    rows = np.arange(height) + 0.5 - height / 2
-    elevation = camera.pitch - np.arctan(rows / camera.focal_px)
+    width = camera.width
+    height = min(camera.height, round(camera.height / 2 + camera.focal_px * (camera.pitch + _BELOW_HORIZON)))
+    elevation = camera.pitch - np.arctan((np.arange(height) + 0.5 - camera.height / 2) / camera.focal_px)
     share = np.clip(elevation / _GRADIENT_END, 0, 1)[:, None] ** 0.7
     gradient = np.asarray(light.sky_horizon) + share * (np.asarray(light.sky_top) - np.asarray(light.sky_horizon))
     sky = np.repeat(gradient[:, None].astype(np.uint8), width, axis=1)
@@ -62,7 +64,7 @@ def paint_sky(canvas: Canvas, camera: Camera, backdrop: Backdrop, light: Light, 
     cloud = cv2.merge([cv2.LUT(density, _cloud_table(channel)) for channel in light.cloud])
     mixed = cv2.multiply(sky, cv2.merge([255 - cover] * 3), scale=1 / 255)
     cv2.add(mixed, cv2.multiply(cloud, cv2.merge([cover] * 3), scale=1 / 255), dst=mixed)
-    canvas.colour[..., :3] = mixed
+    canvas.colour[:height] = cv2.cvtColor(mixed, cv2.COLOR_RGB2RGBA)
     canvas.colour[..., 3] = 0
     canvas.labels[...] = SKY
     canvas.nearness[...] = 0
@@ -70,17 +72,30 @@ def paint_sky(canvas: Canvas, camera: Camera, backdrop: Backdrop, light: Light, 
 
 def paint_skyline(canvas: Canvas, camera: Camera, backdrop: Backdrop) -> None:
     """Paint the silhouettes at the horizon."""
-    height, width = canvas.labels.shape
+    first, last = _rows_near_horizon(camera)
     to_panorama = _panorama_map(camera, _SKYLINE_ROWS - 6, 0.0)
-    size, flags = (width, height), cv2.WARP_INVERSE_MAP
-    labels = cv2.warpAffine(
-        backdrop.skyline_labels, to_panorama, size, flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE
+    to_panorama[:, 2] += to_panorama[:, 1] * first
+    size, flags, part = (camera.width, last - first), cv2.WARP_INVERSE_MAP, np.s_[first:last]
+    shown = cv2.warpAffine(
+        backdrop.skyline_labels,
+        to_panorama,
+        size,
+        flags=flags | cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(IGNORE,),
     )
-    mask = cv2.compare(labels, IGNORE, cv2.CMP_NE)
-    colour = cv2.warpAffine(backdrop.skyline, to_panorama, size, flags=flags | cv2.INTER_LINEAR)
-    cv2.copyTo(colour, mask, canvas.colour)
-    cv2.copyTo(labels, mask, canvas.labels)
-    canvas.nearness[mask > 0] = _SKYLINE_NEARNESS
+    mask = cv2.compare(shown, IGNORE, cv2.CMP_NE)
+    cv2.copyTo(cv2.warpAffine(backdrop.skyline, to_panorama, size, flags=flags | cv2.INTER_LINEAR), mask, canvas.colour[part])
+    cv2.copyTo(shown, mask, canvas.labels[part])
+    canvas.nearness[part][mask > 0] = _SKYLINE_NEARNESS
+
+
+def _rows_near_horizon(camera: Camera) -> tuple[int, int]:
+    horizon = camera.height / 2 + camera.focal_px * camera.pitch
+    highest = 2 * _HALF_TURN * _SKYLINE_ROWS / _AROUND_PX
+    slack = 0.5 * camera.width * abs(camera.roll)
+    first = round(horizon - camera.focal_px * highest - slack)
+    return max(0, first), min(camera.height, round(horizon + camera.focal_px * _BELOW_HORIZON + slack))
 
 
 def _panorama_map(camera: Camera, horizon_row: int, drift: float) -> FloatArray:

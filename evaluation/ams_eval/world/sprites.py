@@ -1,10 +1,10 @@
 """Cut-outs that face the camera: trees, bushes, and people walking."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from ams_common.classes import UInt8Array
 from ams_eval.world.noise import smooth_noise
@@ -64,83 +64,101 @@ def person_sprites(looks: Looks, side_view: bool, umbrella: RGB | None) -> list[
     return [_person(looks, 2 * np.pi * phase / WALK_PHASES, side_view, umbrella) for phase in range(WALK_PHASES)]
 
 
+@dataclass(frozen=True)
+class _Figure:
+    """A person being drawn, 320 x 192 pixels, twice as large as the sprite."""
+
+    image: UInt8Array
+    mask: UInt8Array
+    looks: Looks
+    side_view: bool
+    bob: int
+    """How far the body is below its highest place in the stride."""
+
+    def line(self, start: tuple[int, int], end: tuple[int, int], colour: RGB, shade: float, thickness: int) -> None:
+        cv2.line(self.image, start, end, _times(colour, shade), thickness)
+        cv2.line(self.mask, start, end, 255, thickness)
+
+    def polygon(self, points: tuple[tuple[int, int], ...], colour: RGB) -> None:
+        moved = np.array(points, np.int32) + np.array((0, self.bob), np.int32)
+        cv2.fillConvexPoly(self.image, moved, (*colour, 0))
+        cv2.fillConvexPoly(self.mask, moved, 255)
+
+    def ellipse(
+        self, centre: tuple[int, int], axes: tuple[int, int], colour: RGB, shade: float = 1.0, angles: tuple[int, int] = (0, 360)
+    ) -> None:
+        moved = (centre[0], centre[1] + self.bob)
+        cv2.ellipse(self.image, moved, axes, 0, *angles, _times(colour, shade), -1)
+        cv2.ellipse(self.mask, moved, axes, 0, *angles, 255, -1)
+
+
 def _person(looks: Looks, phase: float, side_view: bool, umbrella: RGB | None) -> Sprite:
-    """Drawn twice as large (a person of 240 pixels in 192 x 320), then halved."""
+    swing = math.sin(phase)
     image, mask = np.zeros((320, 192, 4), np.uint8), np.zeros((320, 192), np.uint8)
-    swing = float(np.sin(phase))
-    bob = int(3 * abs(np.cos(phase)))
-    _draw_leg(image, mask, looks, -swing, side_view, 0.78, bob)
-    _draw_arm(image, mask, looks, swing, side_view, 0.8, bob)
-    _draw_leg(image, mask, looks, swing, side_view, 1.0, bob)
-    _draw_torso(image, mask, looks, side_view, bob)
-    _draw_arm(image, mask, looks, -swing, side_view, 0.92, bob)
-    _draw_head(image, mask, looks, side_view, bob)
+    figure = _Figure(image, mask, looks, side_view, int(3 * abs(math.cos(phase))))
+    _draw_leg(figure, -1, -swing, 0.78)
+    _draw_arm(figure, 1, swing, 0.8)
+    _draw_leg(figure, 1, swing, 1.0)
+    _draw_torso(figure)
+    _draw_arm(figure, -1, -swing, 0.92)
+    _draw_head(figure)
     if umbrella is not None:
-        _draw_umbrella(image, mask, umbrella, bob)
+        _draw_umbrella(figure, umbrella)
     _round_off(image)
     colour = cv2.multiply(image, cv2.merge([mask] * 4), scale=1 / 255)
-    return Sprite(_halved(np.asarray(colour, np.uint8)), _halved(mask))
+    return Sprite.of(_halved(np.asarray(colour, np.uint8)), _halved(mask))
 
 
-def _draw_leg(
-    image: UInt8Array, mask: UInt8Array, looks: Looks, swing: float, side_view: bool, shade: float, bob: int
-) -> None:
-    hip = (96 + (0 if side_view else round(9 * np.sign(swing or 1))), 206 + bob)
-    if side_view:
-        knee = (hip[0] + round(22 * swing + 6), 258 + bob)
-        foot = (hip[0] + round(36 * swing - 4 * (swing < 0)), 312 - round(8 * max(0.0, -swing)))
+def _draw_leg(figure: _Figure, side: int, swing: float, shade: float) -> None:
+    """`swing` in -1..1 is how far the leg is stretched forwards."""
+    lift = round(9 * max(0.0, -swing))
+    if figure.side_view:
+        hip = (96, 206 + figure.bob)
+        knee, foot = (96 + round(22 * swing + 6), 258 + figure.bob), (96 + round(36 * swing) - lift // 2, 312 - lift)
     else:
-        lift = round(9 * max(0.0, swing))
-        knee, foot = (hip[0] + 1, 258 - lift), (hip[0], 312 - lift)
-    cloth, shoe = _times(looks.legs, shade), _times((52, 44, 42), shade)
-    for start, end, thickness in ((hip, knee, 22), (knee, foot, 17)):
-        _line(image, mask, start, end, cloth, thickness)
-    _line(image, mask, foot, (foot[0] + (12 if side_view else 0), foot[1] + 2), shoe, 13)
+        hip = (96 + 10 * side, 206 + figure.bob)
+        knee, foot = (hip[0] + side, 258 - lift), (hip[0], 312 - lift)
+    figure.line(hip, knee, figure.looks.legs, shade, 22)
+    figure.line(knee, foot, figure.looks.legs, shade, 17)
+    figure.line(foot, (foot[0] + (12 if figure.side_view else 0), foot[1] + 2), (52, 44, 42), shade, 13)
 
 
-def _draw_arm(
-    image: UInt8Array, mask: UInt8Array, looks: Looks, swing: float, side_view: bool, shade: float, bob: int
-) -> None:
-    side = 1 if swing > 0 else -1
-    shoulder = (96 + (0 if side_view else 25 * side), 128 + bob)
-    elbow = (shoulder[0] + (round(20 * swing) - 4 if side_view else 7 * side), 166 + bob)
-    hand = (shoulder[0] + (round(32 * swing) + 4 if side_view else 6 * side), 202 + bob)
-    _line(image, mask, shoulder, elbow, _times(looks.top, shade), 15)
-    _line(image, mask, elbow, hand, _times(looks.top, shade), 12)
-    cv2.circle(image, hand, 7, _times(looks.skin, shade), -1)
-    cv2.circle(mask, hand, 7, 255, -1)
+def _draw_arm(figure: _Figure, side: int, swing: float, shade: float) -> None:
+    if figure.side_view:
+        x = (96, 92 + round(20 * swing), 100 + round(32 * swing))
+    else:
+        x = (96 + 25 * side, 96 + 32 * side, 96 + 31 * side)
+    shoulder, elbow, hand = (x[0], 128 + figure.bob), (x[1], 166 + figure.bob), (x[2], 202 + figure.bob - round(6 * swing))
+    figure.line(shoulder, elbow, figure.looks.top, shade, 15)
+    figure.line(elbow, hand, figure.looks.top, shade, 12)
+    figure.ellipse((hand[0], hand[1] - figure.bob), (7, 7), figure.looks.skin, shade)
 
 
-def _draw_torso(image: UInt8Array, mask: UInt8Array, looks: Looks, side_view: bool, bob: int) -> None:
-    half = 20 if side_view else 28
-    body = np.array(((96 - half, 122), (96 + half, 122), (96 + half - 5, 210), (96 - half + 5, 210))) + (0, bob)
-    _polygon(image, mask, body, _times(looks.top, 1.0))
-    cv2.ellipse(image, (96, 122 + bob), (half, 12), 0, 180, 360, _times(looks.top, 1.06), -1)
-    cv2.ellipse(mask, (96, 122 + bob), (half, 12), 0, 180, 360, 255, -1)
-    if looks.skirt:
-        _polygon(image, mask, np.array(((74, 196), (118, 196), (130, 250), (62, 250))) + (0, bob), _times(looks.legs, 1.0))
-    if looks.bag:
-        _polygon(image, mask, np.array(((62, 130), (84, 124), (84, 180), (62, 178))) + (0, bob), (70, 62, 58, 0))
+def _draw_torso(figure: _Figure) -> None:
+    half = 20 if figure.side_view else 28
+    figure.polygon(((96 - half, 122), (96 + half, 122), (91 + half, 210), (101 - half, 210)), figure.looks.top)
+    figure.ellipse((96, 122), (half, 12), figure.looks.top, 1.0, (180, 360))
+    if figure.looks.skirt:
+        figure.polygon(((74, 196), (118, 196), (130, 250), (62, 250)), figure.looks.legs)
+    if figure.looks.bag:
+        figure.polygon(((62, 130), (84, 124), (84, 180), (62, 178)), (70, 62, 58))
 
 
-def _draw_head(image: UInt8Array, mask: UInt8Array, looks: Looks, side_view: bool, bob: int) -> None:
-    centre = (98 if side_view else 96, 90 + bob)
-    _line(image, mask, (96, 104 + bob), (96, 118 + bob), _times(looks.skin, 0.85), 14)
-    for target, paint in ((image, _times(looks.hair, 1.0)), (mask, 255)):
-        cv2.ellipse(target, (centre[0] - (3 if side_view else 0), centre[1] - 3), (19, 23), 0, 0, 360, paint, -1)
-    face = (centre[0] + (6 if side_view else 0), centre[1] + 4)
-    cv2.ellipse(image, face, (14, 17), 0, 0, 360, _times(looks.skin, 1.0), -1)
+def _draw_head(figure: _Figure) -> None:
+    turn = 1 if figure.side_view else 0
+    figure.line((96, 104 + figure.bob), (96, 118 + figure.bob), figure.looks.skin, 0.85, 14)
+    figure.ellipse((96 - turn, 87), (19, 23), figure.looks.hair)
+    figure.ellipse((96 + 8 * turn, 94), (14, 17), figure.looks.skin)
 
 
-def _draw_umbrella(image: UInt8Array, mask: UInt8Array, colour: RGB, bob: int) -> None:
-    _line(image, mask, (112, 40 + bob), (114, 176 + bob), (60, 60, 60, 0), 4)
-    for target, light, dark in ((image, _times(colour, 1.08), _times(colour, 0.82)), (mask, 255, 255)):
-        cv2.ellipse(target, (104, 62 + bob), (80, 50), 0, 180, 360, light, -1)
-        cv2.ellipse(target, (104, 62 + bob), (28, 50), 0, 180, 360, dark, -1)
+def _draw_umbrella(figure: _Figure, colour: RGB) -> None:
+    figure.line((112, 40 + figure.bob), (114, 176 + figure.bob), (60, 60, 60), 1.0, 4)
+    figure.ellipse((104, 62), (80, 50), colour, 1.08, (180, 360))
+    figure.ellipse((104, 62), (28, 50), colour, 0.82, (180, 360))
 
 
 def _round_off(image: UInt8Array) -> None:
-    """Make limbs look round by light from the upper left."""
+    """Make limbs look round by light from the left."""
     across = np.linspace(1.1, 0.82, image.shape[1], dtype=np.float32)
     image[..., :3] = np.clip(image[..., :3] * across[None, :, None], 0, 255).astype(np.uint8)
 
@@ -198,24 +216,7 @@ def _foliage(
     rgb = colour * covered[..., None] + bark * (1 - covered[..., None])
     coverage = np.maximum(covered, trunk / 255.0)
     rgbe = np.dstack((rgb, np.zeros((height, width)))).astype(np.uint8)
-    return Sprite(rgbe, (255 * coverage).astype(np.uint8))
-
-
-def _line(
-    image: UInt8Array,
-    mask: UInt8Array,
-    start: tuple[int, int],
-    end: tuple[int, int],
-    colour: tuple[int, int, int, int],
-    thickness: int,
-) -> None:
-    cv2.line(image, start, end, colour, thickness)
-    cv2.line(mask, start, end, 255, thickness)
-
-
-def _polygon(image: UInt8Array, mask: UInt8Array, points: npt.NDArray[np.int_], colour: tuple[int, ...]) -> None:
-    cv2.fillConvexPoly(image, points.astype(np.int32), colour)
-    cv2.fillConvexPoly(mask, points.astype(np.int32), 255)
+    return Sprite.of(rgbe, (255 * coverage).astype(np.uint8))
 
 
 def _halved(image: UInt8Array) -> UInt8Array:

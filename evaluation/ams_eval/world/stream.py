@@ -22,6 +22,7 @@ from ams_eval.world.styles import DAY, DUSK, GARDEN_SUBURB, OLD_TOWN, OVERCAST, 
 _FOCAL_SHARE = 0.82
 _CAR_MPS, _WALKER_MPS = 6.5, 1.6
 _FADE_S = 6.0
+_SHADES_M = 50.0
 _MOST_FRAMES = 200_000
 
 
@@ -89,7 +90,7 @@ def render_stream(config: StreetConfig) -> Iterator[tuple[UInt8Array, UInt8Array
     for frame in range(config.frames):
         time_s = frame / config.fps
         light = _light(config, time_s)
-        yield _render(street, _camera(config, street, time_s), Moment(time_s, _travelled(config, time_s), light.rain > 0.3), light, lens, rng)
+        yield render(street, _camera(config, street, time_s), Moment(time_s, _travelled(config, time_s), light.rain > 0.3), light, lens, rng)
 
 
 def write_stream(config: StreetConfig, video_path: Path, labels_path: Path) -> None:
@@ -104,19 +105,20 @@ def write_stream(config: StreetConfig, video_path: Path, labels_path: Path) -> N
     np.savez_compressed(labels_path, labels=labels)
 
 
-def _render(
+def render(
     street: Street, camera: Camera, moment: Moment, light: Light, lens: Lens, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array]:
+    """Return what the camera sees at a moment: uint8 [H, W, 3] RGB, and labels, uint8 [H, W] in STREET7."""
     canvas = Canvas.blank(camera.width, camera.height)
     paint_sky(canvas, camera, street.backdrop, light, drift=0.004 * moment.time_s)
     paint_skyline(canvas, camera, street.backdrop)
     paint_ground(canvas, camera, street.bend, street.ground, light.shadow)
     things = street.things(moment)
-    footprints = [each for each in (thing.footprint(street.bend) for thing in things) if each is not None]
+    footprints = [thing.footprint(street.bend) for thing in things if thing.far_s < moment.s + _SHADES_M]
     paint_shades(canvas, camera, footprints, 0.42 + 0.4 * light.shadow)
     for thing in things:
         thing.paint(canvas, camera, street.bend)
-    return develop(canvas, camera, light, lens, rng), canvas.labels
+    return develop(canvas, light, lens, rng), canvas.labels
 
 
 def _street(config: StreetConfig) -> Street:

@@ -10,19 +10,19 @@ from functools import cached_property
 import numpy as np
 
 from ams_common.classes import UInt8Array
-from ams_eval.world.facades import FLOOR_M, PIXELS_PER_M, facade_texture, roof_texture, wall_texture
+from ams_eval.world.facades import PIXELS_PER_M, facade_texture, roof_texture, wall_texture
 from ams_eval.world.geometry import Bend
 from ams_eval.world.ground import BLOCK_M, CROSSING_M, Ground, make_tile
 from ams_eval.world.objects import Building, CutOut, Paintable, Vehicle, Walker
 from ams_eval.world.painter import VEGETATION, Sprite, pyramid
 from ams_eval.world.sky import Backdrop, make_backdrop
 from ams_eval.world.sprites import Looks, bush_sprite, person_sprites, tree_sprite
-from ams_eval.world.styles import DistrictStyle
+from ams_eval.world.styles import RGB, DistrictStyle
 from ams_eval.world.vehicle_mesh import SHAPES
 
-_SEEN_M = 170.0
+_SEEN_M = 135.0
 _TRAFFIC_SEEN_M = 100.0
-_PEOPLE_SEEN_M = 60.0
+_PEOPLE_SEEN_M = 50.0
 _ONCOMING_GAP_M = 34.0
 _ONCOMING_MPS = 8.0
 _WALKING_MPS = 1.25
@@ -31,13 +31,26 @@ _KINDS = ("saloon", "hatchback", "hatchback", "estate", "saloon", "van")
 
 
 @dataclass(frozen=True)
-class Person:
-    """One person's strides: along the street, across it to the right, and both again under an umbrella."""
+class Gait:
+    """One person's strides."""
 
     along: Sequence[Sprite]
-    across: Sequence[Sprite]
-    along_wet: Sequence[Sprite]
-    across_wet: Sequence[Sprite]
+    rightwards: Sequence[Sprite]
+    leftwards: Sequence[Sprite]
+
+    @staticmethod
+    def of(looks: Looks, umbrella: RGB | None) -> "Gait":
+        """Draw the strides of a person, with an umbrella or without."""
+        across = person_sprites(looks, True, umbrella)
+        return Gait(person_sprites(looks, False, umbrella), across, [sprite.mirrored() for sprite in across])
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in both kinds of weather."""
+
+    dry: Gait
+    wet: Gait
 
 
 @dataclass(frozen=True)
@@ -73,12 +86,7 @@ class District:
 
 def _person(rng: np.random.Generator, style: DistrictStyle) -> Person:
     looks, umbrella = Looks.random(rng, style.clothes), style.clothes[rng.integers(len(style.clothes))]
-    return Person(
-        person_sprites(looks, False, None),
-        person_sprites(looks, True, None),
-        person_sprites(looks, False, umbrella),
-        person_sprites(looks, True, umbrella),
-    )
+    return Person(Gait.of(looks, None), Gait.of(looks, umbrella if rng.random() < 0.7 else None))
 
 
 @dataclass(frozen=True)
@@ -180,8 +188,8 @@ class Street:
         person = people[rng.integers(len(people))]
         d = float(rng.choice((-1, 1))) * (style.road_half_m + float(rng.uniform(0.5, style.pavement_m - 0.3)))
         height, phase = float(rng.uniform(1.95, 2.3)), float(rng.random())
-        stride = person.along_wet if moment.wet and rng.random() < 0.6 else person.along
-        return Walker(stride=stride, s=s, d=d, height_m=height, phase=phase + moment.time_s * _WALKING_MPS / _STRIDE_M)
+        gait = person.wet if moment.wet else person.dry
+        return Walker(stride=gait.along, s=s, d=d, height_m=height, phase=phase + moment.time_s * _WALKING_MPS / _STRIDE_M)
 
     def _crossing(self, moment: Moment) -> Iterator[Paintable]:
         """People use a zebra while the camera is still far enough."""
@@ -193,10 +201,9 @@ class Street:
                 person, side = district.people[rng.integers(len(district.people))], float(rng.choice((-1, 1)))
                 start = float(rng.uniform(40, 60))
                 walked = np.clip((start - (zebra - moment.s)) / (start - 13.0), 0, 1)
-                stride = person.across_wet if moment.wet and rng.random() < 0.6 else person.across
-                stride = stride if side < 0 else [sprite.mirrored() for sprite in stride]
+                gait = person.wet if moment.wet else person.dry
                 yield Walker(
-                    stride=stride, s=zebra + float(rng.uniform(-1.2, 1.2)), d=side * reach * (1 - 2 * float(walked)),
+                    stride=gait.rightwards if side < 0 else gait.leftwards, s=zebra + float(rng.uniform(-1.2, 1.2)), d=side * reach * (1 - 2 * float(walked)),
                     height_m=float(rng.uniform(1.95, 2.3)), phase=float(walked) * 2 * reach / _STRIDE_M,
                 )  # fmt: skip
 
@@ -204,22 +211,26 @@ class Street:
 def _houses(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
     style = district.style
     s, end = start + 0.8 * style.pavement_m - 2, start + CROSSING_M[0] - 0.8 * style.pavement_m
-    front_m = style.road_half_m + style.pavement_m + style.verge_m
+    front_m, hidden_m = style.road_half_m + style.pavement_m + style.verge_m, 0.0
     while True:
         front = district.fronts[rng.integers(len(district.fronts))]
         width = front[0].shape[1] / PIXELS_PER_M
         if s + width > end:
             return
+        side_wall = district.sides[rng.integers(len(district.sides))]
+        height_m = front[0].shape[0] / PIXELS_PER_M
         yield Building(
             s=s,
             far_s=s + width,
-            d=side * (front_m + float(rng.choice((0.0, 0.0, 0.25, 0.6)))),
-            height_m=front[0].shape[0] / PIXELS_PER_M,
+            d=side * front_m,
+            height_m=height_m,
             front=front,
-            side=district.sides[rng.integers(len(district.sides))],
+            side=side_wall if height_m > hidden_m else None,
             roof=district.roofs[rng.integers(len(district.roofs))] if rng.random() < style.pitched_share else None,
         )
-        s += width + (float(rng.uniform(1.5, 6)) if rng.random() < style.gap_share else 0.0)
+        gap = float(rng.uniform(1.5, 6)) if rng.random() < style.gap_share else 0.0
+        hidden_m = 0.0 if gap else height_m
+        s += width + gap
 
 
 def _trees(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:

@@ -71,17 +71,17 @@ class Light:
 
 DAY = Light()
 DUSK = Light(
-    tint=(0.62, 0.47, 0.47),
-    contrast=0.95,
-    sky_top=(64, 66, 116),
-    sky_horizon=(250, 156, 96),
-    cloud=(226, 128, 112),
-    cloud_share=0.55,
-    haze=(206, 136, 108),
-    visibility_m=150.0,
-    shadow=0.25,
-    emission=0.95,
-    noise=6.0,
+    tint=(0.62, 0.48, 0.5),
+    contrast=1.05,
+    sky_top=(58, 70, 128),
+    sky_horizon=(255, 170, 96),
+    cloud=(232, 122, 116),
+    cloud_share=0.4,
+    haze=(214, 144, 110),
+    visibility_m=210.0,
+    shadow=0.15,
+    emission=1.0,
+    noise=4.5,
 )
 RAIN = Light(
     tint=(0.56, 0.61, 0.66),
@@ -92,15 +92,15 @@ RAIN = Light(
     cloud=(140, 145, 150),
     cloud_share=0.8,
     haze=(150, 156, 162),
-    visibility_m=62.0,
+    visibility_m=75.0,
     shadow=0.0,
-    emission=0.55,
-    wetness=0.85,
-    rain=0.9,
-    noise=5.0,
+    emission=0.85,
+    wetness=0.95,
+    rain=0.8,
+    noise=4.0,
 )
 OVERCAST = Light(
-    tint=(0.88, 0.9, 0.93),
+    tint=(0.97, 0.98, 1.0),
     contrast=0.95,
     saturation=0.85,
     sky_top=(176, 184, 194),
@@ -196,6 +196,24 @@ def random_style(rng: np.random.Generator) -> DistrictStyle:
         parked_share=float(rng.uniform(0.1, 0.6)),
         clothes=_colours(rng, 8, (0.0, 1.0), (0.0, 0.85), (0.15, 0.95)),
         people_each_10_m=float(rng.uniform(0.6, 1.6)),
+    )
+
+
+def familiar_style(rng: np.random.Generator) -> DistrictStyle:
+    """Draw a town much like any other: plastered and brick houses, green round trees, grey paving, no front gardens."""
+    low = int(rng.integers(3, 5))
+    return DistrictStyle(
+        road_half_m=float(rng.uniform(4.2, 5.2)),
+        pavement_m=float(rng.uniform(2.6, 3.6)),
+        asphalt=_colour(rng, (0.5, 0.7), (0.0, 0.06), (0.33, 0.42)),
+        paving_colour=_colour(rng, (0.05, 0.12), (0.02, 0.12), (0.56, 0.7)),
+        facades=_colours(rng, 5, (0.02, 0.13), (0.08, 0.45), (0.6, 0.88)),
+        floors=(low, low + 2),
+        gap_share=0.1,
+        leaves=_colours(rng, 3, (0.22, 0.29), (0.45, 0.62), (0.42, 0.58)),
+        cars=_colours(rng, 6, (0.0, 1.0), (0.0, 0.8), (0.15, 0.92)),
+        clothes=_colours(rng, 8, (0.0, 1.0), (0.1, 0.8), (0.2, 0.92)),
+        people_each_10_m=1.2,
     )
 
 

@@ -25,6 +25,8 @@ _HEADLIGHT: Colour = (255, 246, 220, 254)
 _TAIL_LIGHT: Colour = (224, 24, 22, 230)
 _PLATE: Colour = (226, 224, 214, 0)
 _WHEEL_CORNERS = 12
+_OVERLAP_M = 0.06
+"""How far the cabin reaches into the body, so that no gap shows between them."""
 
 Profile = Sequence[tuple[float, float]]
 
@@ -127,7 +129,8 @@ def _body(shape: Shape, paint: Colour) -> list[Face]:
 def _cabin(shape: Shape, paint: Colour) -> list[Face]:
     rear_foot, rear_top, front_top, front_foot = shape.cabin
     outline = [(front_foot, shape.waist), (front_top, shape.height), (rear_top, shape.height), (rear_foot, shape.waist)]
-    shell = _extruded(outline, [shape.half_at(h) for _, h in outline], paint)
+    sunk = [(f, h - (_OVERLAP_M if h == shape.waist else 0.0)) for f, h in outline]
+    shell = _extruded(sunk, [shape.half_at(h) for _, h in sunk], paint)
     return shell + _side_windows(shape, outline, paint) + _screens(shape)
 
 
