@@ -4,6 +4,7 @@ Shapes: H, W the model's input size, C its classes, h and w the size of its logi
 """
 
 import math
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -26,23 +27,24 @@ _PROBE_SEED = 1
 class Model:
     """A student with one set of weights. Used by one thread at a time; different models may run at once."""
 
-    def __init__(self, manifest: ModelManifest, graph: bytes, vector: Float32Array, backend: Backend) -> None:
-        """Build a session of `graph` with the weights of `vector`, float32 [P], which is copied.
+    def __init__(
+        self, manifest: ModelManifest, backend: Backend, session: Session, weights: Mapping[str, Float32Array] | None = None
+    ) -> None:
+        """Run `session`, whose inputs are the picture and, if any, `weights`; `build_model` is the usual way to get one.
 
         Raises:
-            ModelError: manifest, graph and weights do not fit together, a weight is not finite, or `backend` refuses them.
+            ModelError: the session's inputs or outputs are not what the manifest says.
         """
         _check_manifest(manifest)
-        if not np.isfinite(vector).all():
-            raise ModelError(f"parameter {int(np.flatnonzero(~np.isfinite(vector))[0])} of the weights is not finite")
         self.manifest = manifest
         self.backend = backend
-        self._session = backend.open_session(graph, ((tensor.name, view) for tensor, view in manifest.layout.views(vector)))
-        height, width = _logits_size(self._session, manifest)
-        self._planes = np.empty((3, manifest.height, manifest.width), np.uint8)
-        self._input = _aligned((1, 3, manifest.height, manifest.width))
-        self._logits = _aligned((1, len(manifest.classes), height, width))
-        self._head = LabelHead()
+        self._session = session
+        self._weights = dict(weights or {})
+        height, width = _logits_size(session, manifest, self._weights)
+        self._planes = np.zeros((3, manifest.height, manifest.width), np.uint8)
+        self._input = aligned((1, 3, manifest.height, manifest.width))
+        self._logits = aligned((1, len(manifest.classes), height, width))
+        self._head = LabelHead(manifest.width, manifest.height)
         self._tables = _normalisation(manifest)
         self._binding = self._bind() if backend.reads_host_memory else None
 
@@ -87,7 +89,7 @@ class Model:
             if self._binding is not None:
                 self._session.run_with_iobinding(self._binding)
             else:
-                self._logits[...] = self._session.run([OUTPUT], {INPUT: self._input})[0]
+                np.copyto(self._logits, np.asarray(self._session.run([OUTPUT], {INPUT: self._input})[0]))
         except Exception as error:  # ONNX Runtime's exceptions have no common base below Exception
             raise ModelError(f"ONNX Runtime fails on {self.backend.provider}: {error}") from error
 
@@ -103,17 +105,30 @@ class Model:
     def _bind(self) -> object:
         """Tie the session to the input and output buffers: nothing is copied or allocated for a frame."""
         binding = self._session.io_binding()
-        binding.bind_input(INPUT, "cpu", 0, np.float32, self._input.shape, self._input.ctypes.data)
+        for name, array in ((INPUT, self._input), *self._weights.items()):
+            binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         binding.bind_output(OUTPUT, "cpu", 0, np.float32, self._logits.shape, self._logits.ctypes.data)
         return binding
+
+
+def build_model(manifest: ModelManifest, graph: bytes, vector: Float32Array, backend: Backend) -> Model:
+    """Build a session of `graph` with the weights of `vector`, float32 [P], which is copied.
+
+    Raises:
+        ModelError: manifest, graph and weights do not fit together, a weight is not finite, or `backend` refuses them.
+    """
+    if not np.isfinite(vector).all():
+        raise ModelError(f"parameter {int(np.flatnonzero(~np.isfinite(vector))[0])} of the weights is not finite")
+    initialisers = {tensor.name: view for tensor, view in manifest.layout.views(vector)}
+    return Model(manifest, backend, backend.open_session(graph, initialisers))
 
 
 class LabelHead:
     """Turns low-resolution logits into labels: bilinear upsampling (pixel centres, align_corners=False) and arg max."""
 
-    def __init__(self) -> None:
-        self._best = self._current = np.empty((0, 0), np.float32)
-        self._wins = np.empty((0, 0), np.uint8)
+    def __init__(self, width: int, height: int) -> None:
+        """Prepare buffers for labels of `width` x `height` pixels; other sizes make theirs when they first come."""
+        self._make_buffers(width, height)
 
     def labels(self, logits: Float32Array, width: int, height: int) -> UInt8Array:
         """Return the class of the largest logit at every pixel, a new uint8 [height, width]; of equals the first.
@@ -126,8 +141,7 @@ class LabelHead:
             height: of the labels, in pixels.
         """
         if self._best.shape != (height, width):
-            self._best, self._current = np.empty((2, height, width), np.float32)
-            self._wins = np.empty((height, width), np.uint8)
+            self._make_buffers(width, height)
         winners = possible_winners(logits)
         if not winners:
             return np.full((height, width), IGNORE, np.uint8)
@@ -142,6 +156,10 @@ class LabelHead:
             np.bitwise_and(self._wins, np.uint8(label), out=self._wins)
             np.maximum(labels, self._wins, out=labels)
         return labels
+
+    def _make_buffers(self, width: int, height: int) -> None:
+        self._best, self._current = aligned((2, height, width))
+        self._wins = np.zeros((height, width), np.uint8)
 
 
 def possible_winners(logits: Float32Array) -> list[int]:
@@ -178,14 +196,14 @@ def _check_manifest(manifest: ModelManifest) -> None:
         raise ModelError(f"cannot normalise pictures by mean {manifest.mean} and standard deviation {manifest.std}")
 
 
-def _logits_size(session: Session, manifest: ModelManifest) -> tuple[int, int]:
+def _logits_size(session: Session, manifest: ModelManifest, weights: Mapping[str, Float32Array]) -> tuple[int, int]:
     """Return (h, w) of the session's logits.
 
     Raises:
         ModelError: the graph's input or output is not what the manifest says.
     """
     inputs = {each.name: tuple(each.shape) for each in session.get_inputs()}
-    expected = {INPUT: (1, 3, manifest.height, manifest.width)}
+    expected = {INPUT: (1, 3, manifest.height, manifest.width), **{name: array.shape for name, array in weights.items()}}
     if inputs != expected:
         raise ModelError(f"graph takes {inputs}, the manifest says {expected}")
     shape = next((tuple(each.shape) for each in session.get_outputs() if each.name == OUTPUT), None)
@@ -204,9 +222,13 @@ def _normalisation(manifest: ModelManifest) -> list[Float32Array]:
     return [((values - mean) / std).astype(np.float32) for mean, std in channels]
 
 
-def _aligned(shape: tuple[int, ...]) -> Float32Array:
-    """Return uninitialised float32 of `shape` that starts on a cache line: kernels are up to 8 % faster on such buffers."""
+def aligned(shape: tuple[int, ...]) -> Float32Array:
+    """Return float32 zeros of `shape` that start on a cache line: kernels are up to 8 % faster on such buffers.
+
+    The memory is touched here, by whoever builds a model, and not by its first frame.
+    """
     size = 4 * math.prod(shape)
     raw = np.empty(size + _ALIGNMENT_BYTES, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT_BYTES
+    raw.fill(0)
     return raw[start : start + size].view(np.float32).reshape(shape)

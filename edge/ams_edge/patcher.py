@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 from ams_common.clock import Clock
 from ams_common.errors import AmsError, ConfigurationError, ModelError, UpdateRefusedError
@@ -19,10 +20,13 @@ from ams_common.layout import DIGEST_BYTES, weights_digest
 from ams_common.messages import Applied, HeldModel, Update
 from ams_common.update_codec import apply_update, create_codec
 from ams_edge.bounded_queue import BoundedQueue
-from ams_edge.inference import Model
+from ams_edge.inference import Model, build_model
 from ams_edge.providers import Backend, trusted_backend
 from ams_edge.store import ModelStore, StoredModel
 from ams_edge.swap import ModelSlot
+from ams_edge.weight_inputs import WeightInputs, verified_weight_inputs
+
+T = TypeVar("T")
 
 QUEUE_CAPACITY = 4
 """Updates that may wait. One too many pushes the oldest out: the gap refuses the next one, and a snapshot supersedes them."""
@@ -42,6 +46,7 @@ class Patcher:
         self._slot = slot
         self._clock = clock
         self._state: StoredModel | None = None
+        self._weight_inputs: WeightInputs | None = None
         self._build_time_ms = 0.0
         self._opener = ThreadPoolExecutor(1, "session-opener")
         # The threads of a session inherit the priority of the thread that opens it, and the patcher's may be low.
@@ -79,11 +84,21 @@ class Patcher:
         """
         started_s = self._clock.now_s()
         _check_digests(model)
-        backend = trusted_backend(self._backend, lambda backend: self._build(model, backend).warm())
-        runnable = self._build(model, backend)
-        runnable.warm()
-        self._backend = backend
-        return self._switch(model, runnable, started_s)
+        if self._state is None or model.manifest.bundle_digest != self._state.manifest.bundle_digest:
+            return self._install_other(model, started_s)
+        return self._switch(model, self._ready_model(model), started_s)
+
+    def prepare_updates(self) -> None:
+        """Look for a way to change the weights of the running model without new sessions; takes some tenths of a second.
+
+        Without it, and where there is none, every update builds a session.
+        """
+        state = self._state
+        if state is None or self._weight_inputs is not None or not self._backend.reads_host_memory:
+            return
+        self._weight_inputs = self._open(
+            lambda: verified_weight_inputs(state.manifest, state.graph, state.vector, self._backend, self._clock)
+        )
 
     def apply(self, update: Update) -> Applied:
         """Run the weights that `update` makes of the present ones.
@@ -96,11 +111,18 @@ class Patcher:
         base = self._base_of(update)
         state = _patched(base, update)
         try:
-            model = self._build(state, self._backend)
-            model.warm()
+            model = self._ready_model(state)
         except ModelError as error:
             raise UpdateRefusedError(f"update to version {update.version} cannot run: {error}") from error
         return self._switch(state, model, started_s)
+
+    def _install_other(self, model: StoredModel, started_s: float) -> Applied:
+        """Install a model of another graph than the present one."""
+        backend = trusted_backend(self._backend, lambda backend: self._built(model, backend).warm())
+        runnable = self._built(model, backend)
+        runnable.warm()
+        self._backend, self._weight_inputs = backend, None
+        return self._switch(model, runnable, started_s)
 
     def _base_of(self, update: Update) -> StoredModel:
         """Return the present state, if that is what `update` applies to."""
@@ -115,11 +137,20 @@ class Patcher:
             raise UpdateRefusedError(f"update to version {update.version} is for other weights of version {state.version}")
         return state
 
-    def _build(self, state: StoredModel, backend: Backend) -> Model:
-        def build() -> Model:
-            return Model(state.manifest, state.graph, state.vector, backend)
+    def _ready_model(self, state: StoredModel) -> Model:
+        """Return a model of `state` whose first frame is as fast as the others."""
+        if self._weight_inputs is not None:
+            return self._weight_inputs.model(state.vector)
+        model = self._built(state, self._backend)
+        model.warm()
+        return model
 
-        return self._opener.submit(build).result() if backend.threads > 1 else build()
+    def _built(self, state: StoredModel, backend: Backend) -> Model:
+        return self._open(lambda: build_model(state.manifest, state.graph, state.vector, backend))
+
+    def _open(self, opening: Callable[[], T]) -> T:
+        """Call what opens sessions in a thread of ordinary priority if they will have threads, else here."""
+        return self._opener.submit(opening).result() if self._backend.threads > 1 else opening()
 
     def _switch(self, state: StoredModel, model: Model, started_s: float) -> Applied:
         self._slot.swap(model, state.version)
@@ -231,6 +262,8 @@ class PatcherWorker:
         self._on_applied(applied, item if isinstance(item, Update) else None)
         if self._store is not None and self._patcher.state is not None:
             self._store.offer(self._patcher.state)
+        if isinstance(item, StoredModel):
+            self._patcher.prepare_updates()
 
 
 def _lower_priority() -> None:

@@ -6,8 +6,10 @@ weights out, so that an updated model would silently run with old ones.
 
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -49,17 +51,42 @@ class Backend:
         """Whether sessions work on buffers of this process in place, so that these can be bound once."""
         return self.provider == "cpu"
 
-    def open_session(self, graph: bytes, initialisers: Iterable[tuple[str, Float32Array]]) -> Session:
+    def open_session(self, graph: bytes, initialisers: Mapping[str, Float32Array]) -> Session:
         """Return a session of an ONNX graph with external initialisers, which are copied.
 
         Raises:
             ModelError: ONNX Runtime refuses the graph, an initialiser is missing, unknown or of another shape, or the provider
                 does not take the model.
         """
+        return self._open(graph, _with_initialisers(self._session_options(), initialisers))
+
+    def optimise(self, graph: bytes, initialisers: Mapping[str, Float32Array]) -> bytes:
+        """Return the ONNX graph, initialisers inside, that a session of `open_session` runs on this machine.
+
+        Raises:
+            ModelError: as `open_session`, or there is no room for a temporary file.
+        """
+        options = _with_initialisers(self._session_options(), initialisers)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "optimised.onnx"
+                options.optimized_model_filepath = str(path)
+                self._open(graph, options)
+                return path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot write the optimised graph to a temporary file: {error.strerror}") from error
+
+    def open_optimised(self, graph: bytes) -> Session:
+        """Return a session that runs a graph of `optimise` as it is.
+
+        Raises:
+            ModelError: ONNX Runtime refuses the graph.
+        """
         options = self._session_options()
-        named = list(initialisers)
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for _, array in named]
-        options.add_external_initializers([name for name, _ in named], values)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return self._open(graph, options)
+
+    def _open(self, graph: bytes, options: onnxruntime.SessionOptions) -> Session:
         name = EXECUTION_PROVIDERS[self.provider]
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=self._provider_chain(), enable_fallback=0)
@@ -144,6 +171,14 @@ def trusted_backend(backend: Backend, label_probe: Callable[[Backend], npt.NDArr
         return backend
     _log.warning("execution provider: %s labels %.2f %% of pixels as cpu does; using cpu", backend.provider, 100 * agreement)
     return cpu
+
+
+def _with_initialisers(
+    options: onnxruntime.SessionOptions, initialisers: Mapping[str, Float32Array]
+) -> onnxruntime.SessionOptions:
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in initialisers.values()]
+    options.add_external_initializers(list(initialisers), values)
+    return options
 
 
 def _first_line(error: Exception) -> str:
