@@ -1,8 +1,8 @@
 """Frame batches: a few sampled frames as one short H.264 stream, made to fit a number of bytes.
 
 Bytes: bare packets in decoding order, each holding one picture as NAL units behind start codes (ITU-T H.264 annex B), the
-first one also the parameter sets; no container. Pictures are 8-bit 4:2:0, BT.709 matrix, limited range, whatever the stream says
-about its matrix; the position of its chroma samples is believed.
+first one also the parameter sets; no container. Pictures are 8-bit 4:2:0, BT.709 matrix, limited range, whatever the stream
+says about its matrix; the position of its chroma samples is believed.
 
 Legend: N frames of H x W pixels.
 """
@@ -48,7 +48,7 @@ _COARSE_QUANTISERS = ("40", "46", "51", "57", "63", "69")
 _BT709 = 1
 """Code point of BT.709 in ITU-T H.273, for matrix, primaries and transfer alike."""
 _CHROMA_CENTRED = "chromaloc=1"
-"""Where the conversion to 4:2:0 puts its chroma samples; unsaid, a decoder shifts them by half a pixel (40 instead of 49 dB)."""
+"""Where the conversion to 4:2:0 puts chroma samples; unsaid, a decoder shifts them by half a pixel (40 instead of 49 dB)."""
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Without the last two the conversion there and back darkens a picture by one level (41 instead of 53 dB)."""
 

@@ -86,7 +86,12 @@ def test_over_any_window_no_more_than_rate_and_burst(
 def test_threads_do_not_lose_what_others_spend() -> None:
     clock = ManualClock()
     bucket = TokenBucket(8000, 1, clock)
-    threads = [threading.Thread(target=lambda: [bucket.spend(1) for _ in range(1000)]) for _ in range(4)]
+
+    def spend_often() -> None:
+        for _ in range(1000):
+            bucket.spend(1)
+
+    threads = [threading.Thread(target=spend_often) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ams_common import video_codec
 from ams_common.classes import UInt8Array
 from ams_common.errors import CodecError
-from ams_common.h264 import NAL_SEI, NAL_SEQUENCE_PARAMETERS, join_nal_units, nal_type, split_nal_units
+from ams_common.h264 import NAL_SEI, NAL_SEQUENCE_PARAMETERS, join_nal_units, nal_type, parse_picture_size, split_nal_units
 from ams_common.messages import FrameBatch
 from ams_common.video_codec import VIDEO_CODEC, EncodedFrames, decode_frames, encode_frames
 
@@ -217,7 +217,7 @@ def test_a_larger_picture_anywhere_is_refused_before_decoding(position: int, mon
 
 
 def test_cropping_hides_no_large_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    cropped = video_codec.parse_picture_size(split_nal_units(LARGER)[0])
+    cropped = parse_picture_size(split_nal_units(LARGER)[0])
     monkeypatch.setattr(video_codec, "parse_picture_size", lambda _: dataclasses.replace(cropped, width=96, height=64))
     with pytest.raises(CodecError, match="crops 512x512 to 96x64"):
         decode(BATCH)
