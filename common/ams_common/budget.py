@@ -18,11 +18,18 @@ REFERENCE_UPLINK_BPS = 200_000
 """What a batch aims at when the uplink has no limit: the rate of the AMS paper."""
 BITS_PER_PARAMETER = 24.0
 """What the update codecs need for each changed parameter at most, when 1 % of the parameters or more change: 18 to 24 bits."""
+BURST_S = 10.0
+"""A budget may be spent this many seconds at once after a silence: one batch or update of the default interval."""
 UNLIMITED_PARAMETERS = 2**63 - 1
 LEAST_BATCH_BYTES = 4096
 """One strongly compressed frame and its parameter sets."""
 LEAST_UPDATE_BYTES = 4096
 """About a thousand parameters."""
+
+
+def burst_bytes(rate_bps: int) -> int:
+    """Return the bytes that a budget of `rate_bps` may spend at once after a silence, at least 1."""
+    return max(1, int(BURST_S * rate_bps / 8))
 
 
 class TokenBucket:

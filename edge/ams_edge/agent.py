@@ -15,7 +15,7 @@ from dataclasses import replace
 from random import SystemRandom
 from types import TracebackType
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import TokenBucket, burst_bytes
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
 from ams_common.events import EventLog
@@ -46,8 +46,6 @@ from ams_edge.statistics import Statistics
 from ams_edge.store import ModelStore, StoredModel
 from ams_edge.swap import ModelSlot, RunningModel
 
-BURST_S = 10.0
-"""A budget may be spent this many seconds at once after a silence: one batch of the default interval."""
 POLL_S = 0.2
 """How soon a waiting loop sees that it must end."""
 
@@ -125,12 +123,11 @@ class Agent:
 
     def _make_link(self) -> Link:
         rate_bps = round(1000 * self._settings.uplink_kbps)
-        burst_bytes = max(1, int(BURST_S * rate_bps / 8))
         return Link(
             self._settings,
             make_hello=self._hello,
             on_event=self._on_event,
-            uplink=TokenBucket(rate_bps, burst_bytes, self._clock),
+            uplink=TokenBucket(rate_bps, burst_bytes(rate_bps), self._clock),
             clock=self._clock,
             random=SystemRandom(),
         )

@@ -2,7 +2,8 @@
 
 There are no threads and no sockets here: the worker calls `ingest` for a batch that arrived and `train` when `due`. Every
 update is decoded again by the server itself, and training goes on from the result: the mirror at version v is bit for bit what
-the device runs at version v. `mirror` is replaced as a whole and never changed, so that any thread may read it.
+the device runs at version v. A Mirror is never changed but replaced as a whole by the scheduler, together with the sending of
+the update that leads to it.
 """
 
 import logging
@@ -163,10 +164,11 @@ class EdgeSession:
         waited_s = (self._newest_capture_us - self._trained_capture_us) / 1e6
         return waited_s >= EARLY_SHARE * self.pacing.interval_s
 
-    def train(self) -> Update | None:
-        """Run one training phase and return the update that brings the device to the next version.
+    def train(self) -> Mirror | None:
+        """Run one training phase and return the next mirror, whose newest update brings the device to it.
 
-        Returns None when the phase had to be undone; the weights are then as before.
+        The caller makes it the session's `mirror` before the next phase. Returns None when the phase had to be undone; the
+        weights are then as before.
         """
         started_s = self.clock.now_s()
         result = self.trainer.train_phase(self.buffer, self._parameter_limit())
@@ -193,13 +195,12 @@ class EdgeSession:
             train_ms=1e3 * (trained_s - started_s),
             code_ms=1e3 * (self.clock.now_s() - trained_s),
         )
-        self.mirror = Mirror(
+        return Mirror(
             version=update.version,
             weights=weights,
             digest=update.result_digest,
             recent_updates=(*base.recent_updates, update)[-KEPT_UPDATES:],
         )
-        return update
 
     def _parameter_limit(self) -> int:
         return parameters_for_budget(self.budget.downlink_bps, self.pacing.interval_s, self._bits_per_parameter)

@@ -1,81 +1,97 @@
 """The worker that owns the accelerator: one thread, round robin over devices (AMS section 4.2 and appendix E).
 
-A turn of a device is: label its new frames, then one training phase if one is due. Devices with nothing to do pass their turn.
+A turn of a device is: label its new frames, then one training phase if one is due. Devices with nothing to do pass their turn,
+and so do those that still wait for the bytes of the last update: a further one would only queue up behind it.
 """
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from ams_common.errors import AmsError
-from ams_common.messages import Control, FrameBatch, Update
-from ams_server.edge_session import EdgeSession
-
-logger = logging.getLogger(__name__)
+from ams_common.events import EventLog
+from ams_common.messages import Control, FrameBatch, ServerMessage
+from ams_server.edge_session import EdgeSession, Mirror
+from ams_server.service import Outlet
 
 INBOX_BATCHES = 3
 """Batches of one device that may wait for the worker; one more drops the oldest: fresh frames teach more than stale ones."""
 
-Publish: TypeAlias = Callable[[Update | Control], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class _Place:
+    """A connected device in the round."""
+
     session: EdgeSession
-    publish: Publish
+    outlet: Outlet
+    run_id: bytes
+    inbox: deque[FrameBatch] = field(default_factory=lambda: deque(maxlen=INBOX_BATCHES))
     control: Control | None = None
     """What the device was told last by the worker."""
-    inbox: deque[tuple[bytes, FrameBatch]] = field(default_factory=lambda: deque(maxlen=INBOX_BATCHES))
 
 
 class Scheduler:
     """Round robin over the devices that have work. All public methods may be called from any thread."""
 
-    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
-        """`on_failure` is called on the worker thread with the error that ended it."""
+    def __init__(self, events: EventLog, on_failure: Callable[[BaseException], None]) -> None:
+        """`on_failure` is called on the worker's thread with the error that ended it."""
+        self._events = events
         self._on_failure = on_failure
         self._places: dict[str, _Place] = {}
         self._turns: deque[str] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="worker")
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
-        """Start the worker thread."""
+        """Start the worker's thread; once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the worker after the turn it is in and wait for it; may be called twice."""
+        """End the worker after the turn it is in and wait for it. May be called twice, and before the start."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def attach(self, session: EdgeSession, publish: Publish) -> None:
-        """Let the device take part; `publish` is called on the worker thread with what it should be sent."""
+    def attach(self, session: EdgeSession, outlet: Outlet, run_id: bytes) -> Mirror:
+        """Let a device take part under its run `run_id`; return the mirror after which all updates go through `outlet`."""
         with self._changed:
-            self._places[session.device_id] = _Place(session=session, publish=publish)
+            self._places[session.device_id] = _Place(session=session, outlet=outlet, run_id=run_id)
+            return session.mirror
 
-    def detach(self, session: EdgeSession, publish: Publish) -> None:
+    def detach(self, session: EdgeSession, outlet: Outlet) -> None:
         """Take the device out, unless a newer connection has taken its place."""
         with self._changed:
             place = self._places.get(session.device_id)
-            if place is not None and place.publish is publish:
+            if place is not None and place.outlet is outlet:
                 del self._places[session.device_id]
 
-    def submit(self, session: EdgeSession, run_id: bytes, batch: FrameBatch) -> None:
+    def send_snapshot(self, session: EdgeSession, outlet: Outlet, encode: Callable[[Mirror], Sequence[ServerMessage]]) -> None:
+        """Send `encode` of the newest mirror, so that the next update follows on it."""
+        while True:
+            mirror = session.mirror
+            messages = encode(mirror)
+            with self._changed:
+                if session.mirror is mirror:
+                    for message in messages:
+                        outlet.send(message)
+                    return
+
+    def submit(self, session: EdgeSession, batch: FrameBatch) -> None:
         """Queue a batch for labelling; the oldest waiting batch of the device is dropped when its inbox is full."""
         with self._changed:
             place = self._places.get(session.device_id)
             if place is None:
                 return
             if len(place.inbox) == INBOX_BATCHES:
-                logger.warning("device %s: the server is behind, a batch is dropped", session.device_id)
-            place.inbox.append((run_id, batch))
+                _log.warning("device %s: the server is behind, batch %d is dropped", session.device_id, place.inbox[0].batch_id)
+            place.inbox.append(batch)
             if session.device_id not in self._turns:
                 self._turns.append(session.device_id)
             self._changed.notify_all()
@@ -83,35 +99,75 @@ class Scheduler:
     def _run(self) -> None:
         try:
             while (turn := self._next_turn()) is not None:
-                _take_turn(*turn)
-        except BaseException as error:  # the worker is the product: whatever ends it must end the process
-            logger.exception("the worker failed")
+                self._take_turn(*turn)
+        except BaseException as error:
+            _log.exception("the worker failed")
             self._on_failure(error)
 
-    def _next_turn(self) -> tuple[_Place, list[tuple[bytes, FrameBatch]]] | None:
+    def _next_turn(self) -> tuple[_Place, list[FrameBatch]] | None:
         """Wait for a device with work; return it with its waiting batches, or None when the worker must end."""
         with self._changed:
-            while not self._stopping:
-                while self._turns:
-                    place = self._places.get(self._turns.popleft())
-                    if place is not None:
-                        batches = list(place.inbox)
-                        place.inbox.clear()
-                        return place, batches
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._stopping or any(name in self._places for name in self._turns))
+            while self._turns and not self._stopping:
+                place = self._places.get(self._turns.popleft())
+                if place is not None:
+                    batches = list(place.inbox)
+                    place.inbox.clear()
+                    return place, batches
         return None
 
+    def _take_turn(self, place: _Place, batches: list[FrameBatch]) -> None:
+        session = place.session
+        for batch in batches:
+            self._ingest(place, batch)
+        if session.due and place.outlet.backlog == 0:
+            self._train(session)
+        control = session.control()
+        if control != place.control:
+            place.control = control
+            place.outlet.send(control)
 
-def _take_turn(place: _Place, batches: list[tuple[bytes, FrameBatch]]) -> None:
-    session = place.session
-    for run_id, batch in batches:
+    def _ingest(self, place: _Place, batch: FrameBatch) -> None:
+        session = place.session
         try:
-            session.ingest(batch, run_id)
+            session.ingest(batch, place.run_id)
         except AmsError as error:
-            logger.warning("device %s: batch %d is left out: %s", session.device_id, batch.batch_id, error)
-    if session.due and (update := session.train()) is not None:
-        place.publish(update)
-    control = session.control()
-    if control != place.control:
-        place.control = control
-        place.publish(control)
+            _log.warning("device %s: batch %d is left out: %s", session.device_id, batch.batch_id, error)
+            return
+        self._events.write(
+            "batch",
+            device=session.device_id,
+            batch_id=batch.batch_id,
+            frames=len(batch.capture_times_us),
+            payload_bytes=batch.payload_bytes,
+            sampling_hz=session.sampling.rate_hz,
+        )
+
+    def _train(self, session: EdgeSession) -> None:
+        mirror = session.train()
+        if mirror is None:
+            return
+        update = mirror.recent_updates[-1]
+        # Together, so that a connection that is greeted meanwhile gets this update exactly once.
+        with self._changed:
+            session.mirror = mirror
+            place = self._places.get(session.device_id)
+            if place is not None:
+                place.outlet.send(update)
+        _log.info(
+            "device %s: version %d, loss %.3f, %d parameters in %d bytes, labelled in %.0f ms, trained in %.0f ms",
+            *(session.device_id, update.version, update.loss, update.changed, len(update.payload)),
+            *(update.label_ms, update.train_ms),
+        )
+        self._events.write(
+            "update",
+            device=session.device_id,
+            version=update.version,
+            loss=update.loss,
+            changed=update.changed,
+            payload_bytes=len(update.payload),
+            label_ms=update.label_ms,
+            train_ms=update.train_ms,
+            code_ms=update.code_ms,
+            update_interval_s=session.pacing.interval_s,
+        )

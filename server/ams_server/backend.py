@@ -1,0 +1,225 @@
+"""What the service offers to devices: one model, from which every device starts, and a session for each."""
+
+import asyncio
+import copy
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ams_common.budget import TokenBucket, burst_bytes, require_workable
+from ams_common.classes import ClassSet, load_class_set
+from ams_common.clock import Clock
+from ams_common.errors import ConfigurationError
+from ams_common.layout import Float32Array, ParameterLayout
+from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, Update
+from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
+from ams_common.session.server import BatchArrived, ServerEvent, SnapshotWanted
+from ams_common.update_codec import create_codec
+from ams_server.buffer import TrainingBuffer
+from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
+from ams_server.flat_model import FlatModel
+from ams_server.pacing import PacingController
+from ams_server.sampling import SamplingController
+from ams_server.scheduler import Scheduler
+from ams_server.service import Outlet
+from ams_server.settings import ServerSettings
+from ams_server.students.export import build_manifest
+from ams_server.students.factory import create_student
+from ams_server.teachers.base import Teacher
+from ams_server.trainer import Trainer
+
+KEPT_SESSIONS = 256
+"""Devices whose sessions are kept while they are away; the one that was away longest is forgotten first."""
+_LARGEST_FLOAT16 = 65504.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StartingModel:
+    """The model from which every device starts."""
+
+    module: nn.Module
+    """Copied for each device."""
+    manifest: ModelManifest
+    graph: bytes
+
+
+def starting_model(settings: ServerSettings) -> StartingModel:
+    """Make the student of `settings`, export it and check the export.
+
+    Raises:
+        ConfigurationError: an unknown student, class set or class, or a size the student cannot take.
+        ModelError: the weights do not fit.
+    """
+    classes = student_classes(settings)
+    module = create_student(settings, classes, settings.seed)
+    size = (settings.student_width, settings.student_height)
+    manifest, graph = build_manifest(settings.student, module, classes, width=size[0], height=size[1])
+    model = FlatModel(module, manifest.layout)
+    model.load(float16_exact(model.vector(), manifest.layout))
+    return StartingModel(module=module, manifest=manifest, graph=graph)
+
+
+def student_classes(settings: ServerSettings) -> ClassSet:
+    """Return the classes that the student tells apart.
+
+    Raises:
+        ConfigurationError: an unknown class set or class.
+    """
+    return load_class_set(settings.class_set).subset(settings.classes)
+
+
+def float16_exact(vector: Float32Array, layout: ParameterLayout) -> Float32Array:
+    """Return `vector`, float32 [P], with trainable parameters rounded to float16 where that is finite.
+
+    The first snapshot then compresses to half: the lower bytes are zero. Running statistics stay, they may be tiny or huge.
+    """
+    rounded = vector.copy()
+    trainable = rounded[: layout.trainable_size]
+    fits = np.abs(trainable) <= _LARGEST_FLOAT16
+    trainable[fits] = trainable[fits].astype(np.float16)
+    return rounded
+
+
+class DeviceBackend:
+    """Makes a session for each device and keeps it across connections."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        model: StartingModel,
+        *,
+        teacher: Teacher,
+        device: torch.device,
+        scheduler: Scheduler,
+        clock: Clock,
+    ) -> None:
+        """Serve `model`, labelled by `teacher` and trained on `device` in the turns of `scheduler`."""
+        self._settings = settings
+        self._model = model
+        self._teacher = teacher
+        self._device = device
+        self._scheduler = scheduler
+        self._clock = clock
+        self._sessions: OrderedDict[str, EdgeSession] = OrderedDict()
+
+    async def connect(self, hello: Hello, outlet: Outlet) -> "DeviceConnection":
+        """Accept a device, with the session it had before if there is one.
+
+        Raises:
+            ConfigurationError: the device wants what this server does not have, or its budget carries nothing.
+        """
+        self._check(hello)
+        session = self._sessions.pop(hello.device_id, None)
+        if session is None or session.codec.name != self._codec_for(hello):
+            session = await asyncio.to_thread(self._new_session, hello)
+        session.budget = DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps)
+        self._sessions[hello.device_id] = session
+        if len(self._sessions) > KEPT_SESSIONS:
+            self._sessions.popitem(last=False)
+        return DeviceConnection(session, self._model, hello, outlet, self._scheduler, self._clock)
+
+    def _check(self, hello: Hello) -> None:
+        wanted = (("student", hello.student, self._settings.student), ("class set", hello.class_set, self._settings.class_set))
+        for what, asked, offered in wanted:
+            if asked and asked != offered:
+                raise ConfigurationError(f"this server has no {what} {asked!r}, it serves {offered!r}")
+        require_workable(hello.uplink_bps, hello.downlink_bps, self._settings.update_interval_s)
+        self._codec_for(hello)
+
+    def _codec_for(self, hello: Hello) -> str:
+        offered = hello.codecs
+        if not offered or (self._settings.codec and self._settings.codec not in offered):
+            raise ConfigurationError(f"no update codec in common: the device has {', '.join(offered) or 'none'}")
+        return self._settings.codec or offered[0]
+
+    def _new_session(self, hello: Hello) -> EdgeSession:
+        manifest, settings = self._model.manifest, self._settings
+        model = FlatModel(copy.deepcopy(self._model.module), manifest.layout, self._device)
+        return EdgeSession(
+            device_id=hello.device_id,
+            manifest=manifest,
+            budget=DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps),
+            frames=settings,
+            teacher=self._teacher,
+            trainer=Trainer(model, settings, mean=manifest.mean, std=manifest.std),
+            buffer=TrainingBuffer(settings.horizon_s),
+            codec=create_codec(self._codec_for(hello), manifest.layout),
+            sampling=SamplingController(settings),
+            pacing=PacingController(settings),
+            clock=self._clock,
+        )
+
+
+class DeviceConnection:
+    """One connected device."""
+
+    def __init__(
+        self, session: EdgeSession, model: StartingModel, hello: Hello, outlet: Outlet, scheduler: Scheduler, clock: Clock
+    ) -> None:
+        self._session = session
+        self._model = model
+        self._hello = hello
+        self._outlet = outlet
+        self._scheduler = scheduler
+        self.downlink = TokenBucket(hello.downlink_bps, burst_bytes(hello.downlink_bps), clock)
+        """Budget of the device."""
+        self._snapshot: asyncio.Future[None] | None = None
+
+    def greeting(self) -> Sequence[ServerMessage]:
+        """Return the welcome and what brings the device up to date; from then on it takes part in the round."""
+        mirror = self._scheduler.attach(self._session, self._outlet, self._hello.run_id)
+        messages = greeting_messages(self._hello, self._offer(mirror))
+        _log.info("device %s: greeted with %s", self._session.device_id, _summary(messages, self._hello.downlink_bps))
+        return messages
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take an event of the device."""
+        match event:
+            case BatchArrived():
+                self._scheduler.submit(self._session, event.batch)
+            case SnapshotWanted():
+                _log.info("device %s wants a snapshot: %s", self._session.device_id, event.reason)
+                self._snapshot = asyncio.get_running_loop().run_in_executor(None, self._send_snapshot)
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Take the device out of the round; its session stays."""
+        self._scheduler.detach(self._session, self._outlet)
+
+    def _send_snapshot(self) -> None:
+        chunk_bytes = chunk_size(self._hello.downlink_bps)
+        self._scheduler.send_snapshot(
+            self._session,
+            self._outlet,
+            lambda mirror: snapshot_messages(mirror.version, mirror.weights, mirror.digest, chunk_bytes),
+        )
+
+    def _offer(self, mirror: Mirror) -> Offer:
+        return Offer(
+            manifest=self._model.manifest,
+            graph=self._model.graph,
+            codec=self._session.codec.name,
+            control=self._session.control(),
+            version=mirror.version,
+            weights=mirror.weights,
+            weights_digest=mirror.digest,
+            recent_updates=mirror.recent_updates,
+        )
+
+
+def _summary(messages: Sequence[ServerMessage], downlink_bps: int) -> str:
+    """Say what a greeting holds and how long it takes at the device's budget."""
+    chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
+    updates = [len(message.payload) for message in messages if isinstance(message, Update)]
+    size_bytes = sum(chunks) + sum(updates)
+    duration = f", {8 * size_bytes / downlink_bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
+    what = "a whole model" if chunks else f"{len(updates)} missed updates" if updates else "nothing but a welcome"
+    return f"{what}: {size_bytes / 1000:.0f} kB{duration}"

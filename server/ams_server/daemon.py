@@ -1,0 +1,116 @@
+"""The command `ams-server`: one of the two places that know the whole road."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+
+import torch
+
+from ams_common.clock import SystemClock
+from ams_common.errors import AmsError, ConfigurationError
+from ams_common.events import EventLog
+from ams_common.settings import configure_logging, load_settings, run_command
+from ams_server.backend import DeviceBackend, starting_model
+from ams_server.scheduler import Scheduler
+from ams_server.service import serve
+from ams_server.settings import ServerSettings
+from ams_server.teachers.factory import create_teacher
+from ams_server.trainer import compute_dtype
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerFailedError(AmsError):
+    """The worker ended; the process must end too, so that whoever supervises it starts a new one."""
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT."""
+    return run_command(run)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve with these command-line arguments; return the exit status.
+
+    Raises:
+        AmsError: what a person must mend, in one line.
+    """
+    settings = load_settings(ServerSettings, arguments)
+    configure_logging(settings.verbose)
+    asyncio.run(Daemon(settings).run())
+    return 0
+
+
+class Daemon:
+    """Teacher, starting model, worker and service of one process."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Load everything, so that whatever is wrong shows before the first device comes.
+
+        Raises:
+            AmsError: a setting, a file or a model cannot be used.
+        """
+        self._settings = settings
+        self._clock = SystemClock()
+        self._events = EventLog(settings.events, self._clock)
+        device = choose_device(settings.device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        dtype = compute_dtype(settings.precision, device)
+        teacher = create_teacher(settings, device, None if dtype == torch.float32 else dtype)
+        model = starting_model(settings)
+        _log.info(
+            "%s learns from %s on %s in %s: %d parameters, classes %s",
+            *(settings.student, settings.teacher, device, str(dtype).removeprefix("torch.")),
+            *(model.manifest.layout.trainable_size, ", ".join(model.manifest.classes.names)),
+        )
+        self._failure: BaseException | None = None
+        self._scheduler = Scheduler(self._events, self._on_failure)
+        self._backend = DeviceBackend(
+            settings, model, teacher=teacher, device=device, scheduler=self._scheduler, clock=self._clock
+        )
+
+    async def run(self) -> None:
+        """Serve until a signal comes or the worker fails.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+            WorkerFailedError: the worker failed.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._scheduler.start()
+        try:
+            await serve(self._settings, self._backend, stop=self._stop, clock=self._clock, on_bound=self._on_bound)
+        finally:
+            await asyncio.to_thread(self._scheduler.stop)
+            self._events.close()
+        if self._failure is not None:
+            raise WorkerFailedError(f"the worker failed: {self._failure}") from self._failure
+
+    def _on_bound(self, port: int) -> None:
+        self._events.write("listening", port=port)
+
+    def _on_failure(self, error: BaseException) -> None:
+        self._failure = error
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device to compute on; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigurationError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"cannot compute on device {name!r}: {reason}") from error
+    return device

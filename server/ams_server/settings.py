@@ -1,0 +1,56 @@
+"""All settings of `ams-server`: the parts' own, and what belongs to the server as a whole."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from ams_common.settings import CommandSettings, PartConfig
+from ams_server.edge_session import FrameConfig
+from ams_server.pacing import PacingConfig
+from ams_server.presets import PRESETS
+from ams_server.sampling import SamplingConfig
+from ams_server.service import ServiceConfig
+from ams_server.students.config import StudentConfig
+from ams_server.teachers.config import TeacherConfig
+from ams_server.training_config import TrainingConfig
+
+
+class LabelConfig(PartConfig):
+    """What the student tells apart."""
+
+    class_set: str = "cityscapes19"
+    """Class set of the student's labels: cityscapes19, camvid11, voc21, ade20k32, street7, or a TOML file."""
+    classes: list[str] = Field(default_factory=list)
+    """Names of the classes of that set to keep, all by default; the teacher's other labels are ignored."""
+    codec: str = ""
+    """Update codec, gap-zstd or mask-float16; by default the first one that the device offers."""
+
+
+class ServerSettings(
+    StudentConfig,
+    TeacherConfig,
+    LabelConfig,
+    TrainingConfig,
+    SamplingConfig,
+    PacingConfig,
+    FrameConfig,
+    ServiceConfig,
+    CommandSettings,
+):
+    """Keep the models of devices tuned to what their cameras see."""
+
+    model_config = SettingsConfigDict(cli_prog_name="ams-server")
+    presets = PRESETS
+
+    preset: Literal["default", "paper", "authors_code"] = "default"
+    """Set of defaults: the product's own, those of the AMS paper, or those of its authors' experiments."""
+    device: str = "auto"
+    """Where teacher and students compute: auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of the CPU that compute; 0 for all cores."""
+    events: Path | None = None
+    """Write what happens to this file, one JSON object a line."""
+    verbose: bool = False
+    """Log details too."""
