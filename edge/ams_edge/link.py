@@ -108,7 +108,7 @@ class Link:
 
     @property
     def dropped_batches(self) -> int:
-        """Batches that the server never had: the outbox was full, the batch too large, or refused."""
+        """Batches given up before the server had acknowledged them: the outbox was full, they were too large, or refused."""
         return self._outbox.dropped
 
     def start(self) -> None:

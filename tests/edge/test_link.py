@@ -1,0 +1,318 @@
+"""The link over a real socket, against the real service with a scripted backend."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from tests.protocol_support import (
+    CONTROL,
+    GRAPH,
+    MANIFEST,
+    TIMEOUT_S,
+    FakeBackend,
+    Mailbox,
+    batch,
+    held,
+    hello_of,
+    offer,
+    running_server,
+    update_to,
+    weights_of,
+)
+
+from ams_common.budget import TokenBucket
+from ams_common.clock import ManualClock, SystemClock
+from ams_common.errors import AmsError, ConfigurationError
+from ams_common.messages import MAX_BATCH_BYTES, Applied, Hello, Problem
+from ams_common.session.client import (
+    BatchTaken,
+    ClientEvent,
+    ControlChanged,
+    Disconnected,
+    Draining,
+    ModelReceived,
+    ProblemReported,
+    SnapshotReceived,
+    UpdateReceived,
+)
+from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
+from ams_edge.link import LONGEST_RETRY_S, Link, LinkConfig, retry_pause_s
+
+
+class Impatient(Random):
+    """Retries come at once."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return 0.05
+
+
+@contextmanager
+def running_link(
+    port: int,
+    make_hello: Callable[[], Hello] = hello_of,
+    uplink: TokenBucket | None = None,
+    outbox_batches: int = 4,
+) -> Iterator[tuple[Link, Mailbox]]:
+    events = Mailbox()
+    link = Link(
+        LinkConfig(server=f"127.0.0.1:{port}", outbox_batches=outbox_batches),
+        make_hello=make_hello,
+        on_event=events.put,
+        uplink=uplink or TokenBucket(0, 1, SystemClock()),
+        clock=ManualClock(),
+        random=Impatient(0),
+    )
+    link.start()
+    try:
+        yield link, events
+    finally:
+        link.stop()
+        assert not link.alive
+        assert link.failure is None
+
+
+def test_a_new_device_gets_the_model_and_both_sides_talk() -> None:
+    backend = FakeBackend(offer(3))
+    with running_server(backend) as server, running_link(server.port) as (link, events):
+        events.wait_count(SnapshotReceived)
+        control, model, snapshot = events.items[:3]
+        assert control == ControlChanged(control=CONTROL)
+        assert model == ModelReceived(manifest=MANIFEST, graph=GRAPH, codec="gap-zstd")
+        assert isinstance(snapshot, SnapshotReceived)
+        assert snapshot.version == 3
+        np.testing.assert_array_equal(snapshot.vector, weights_of(3))
+        assert link.connected
+
+        link.send_batch(batch(1))
+        events.wait_for(lambda items: BatchTaken(batch_id=1) in items)
+        connection = backend.connection()
+        connection.outlet.send(update_to(4))
+        events.wait_for(lambda items: UpdateReceived(update=update_to(4)) in items)
+        applied = Applied(version=4, weights_digest=update_to(4).result_digest, build_time_ms=20.0)
+        link.send_applied(applied)
+        link.request_snapshot("for a test")
+        connection.events.wait_count(AppliedReported)
+        assert connection.events.items[:2] == [BatchArrived(batch=batch(1)), AppliedReported(applied=applied)]
+        assert link.traffic.sent_bytes > 1000
+        assert link.traffic.received_bytes > len(GRAPH)
+
+
+def test_a_device_that_has_everything_gets_nothing_and_one_that_missed_updates_gets_these() -> None:
+    updates = [update_to(2), update_to(3)]
+    backend = FakeBackend(offer(3, updates))
+    with running_server(backend) as server:
+        with running_link(server.port, lambda: hello_of(holds=held(3))) as (_, events):
+            events.wait_count(ModelReceived)
+            backend.connection(0).outlet.send(update_to(4))
+            events.wait_count(UpdateReceived)
+        assert events.items == [
+            ControlChanged(control=CONTROL),
+            ModelReceived(manifest=MANIFEST, graph=None, codec="gap-zstd"),
+            UpdateReceived(update=update_to(4)),
+        ]
+        with running_link(server.port, lambda: hello_of(holds=held(1))) as (_, events):
+            events.wait_count(UpdateReceived, 2)
+        assert [event.update for event in events.items if isinstance(event, UpdateReceived)] == updates
+
+
+def test_a_server_that_goes_and_comes_back_is_found_again_and_gets_what_it_has_not_acknowledged() -> None:
+    versions = [None, held(5), held(5)]
+    hellos: list[Hello] = []
+
+    def make_hello() -> Hello:
+        hellos.append(hello_of(holds=versions[min(len(hellos), 2)]))
+        return hellos[-1]
+
+    first, second = FakeBackend(offer(5)), FakeBackend(offer(6, [update_to(6)]))
+    with running_server(first) as server:
+        port = server.port
+        with running_link(port, make_hello) as (link, events):
+            events.wait_count(SnapshotReceived)
+            server.stop()
+            events.wait_count(Disconnected)
+            assert isinstance(next(event for event in events.items if isinstance(event, Draining | Disconnected)), Draining)
+            link.send_batch(batch(1))
+            link.send_batch(batch(2))
+            with running_server(second, port=port):
+                events.wait_for(lambda items: BatchTaken(batch_id=2) in items)
+                events.wait_count(UpdateReceived)
+                assert second.connection().hello.held == held(5)
+                second.connection().events.wait_count(BatchArrived, 2)
+                taken = second.connection().events.all(BatchArrived)
+                assert taken == [BatchArrived(batch=batch(1)), BatchArrived(batch=batch(2))]
+            assert len(events.all(SnapshotReceived)) == 1
+
+
+def test_a_server_that_is_not_there_is_reported_once_and_tried_again() -> None:
+    hellos = Mailbox()
+
+    def make_hello() -> Hello:
+        hellos.put(hello_of())
+        return hello_of()
+
+    with running_server(FakeBackend(offer(0))) as server:
+        free_port = server.port
+    with running_link(free_port, make_hello) as (link, events):
+        hellos.wait_count(Hello, 3)
+        assert not link.connected
+        (event,) = events.items
+    assert isinstance(event, Disconnected)
+    assert f"127.0.0.1:{free_port}" in event.reason
+
+
+def test_a_stop_while_nothing_answers_is_quick_and_may_come_twice() -> None:
+    with running_server(FakeBackend(offer(0))) as server:
+        free_port = server.port
+    with running_link(free_port) as (link, events):
+        events.wait_count(Disconnected)
+        link.stop()
+        link.stop()
+        link.send_batch(batch(1))
+        link.request_snapshot("nobody listens")
+        assert not link.alive
+
+
+def test_the_edge_takes_its_leave() -> None:
+    backend = FakeBackend(offer(0))
+    with running_server(backend) as server:
+        with running_link(server.port) as (_, events):
+            events.wait_count(SnapshotReceived)
+        connection = backend.connection()
+        connection.events.wait_count(EdgeDraining)
+        assert connection.closed.wait(TIMEOUT_S)
+        assert Disconnected not in map(type, events.items)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        ConfigurationError("unknown student 'nobody': use tiny"),
+        RefusedError("budget_too_small", "uplink of 1 kbit/s carries nothing: the least is 12 kbit/s"),
+    ],
+)
+def test_a_refusal_that_no_retry_can_change_ends_the_link(refusal: AmsError) -> None:
+    with running_server(FakeBackend(offer(0), refusal=refusal)) as server, running_link(server.port) as (link, events):
+        events.wait_count(ProblemReported)
+        (event,) = events.all(ProblemReported)
+        assert isinstance(event, ProblemReported)
+        assert event.final
+        assert event.reason == str(refusal)
+        assert event.code == ("budget_too_small" if isinstance(refusal, RefusedError) else "unsupported")
+        link.stop()
+
+
+def test_a_busy_server_is_not_the_end() -> None:
+    refusal = RefusedError("busy", "the server has 1 devices and takes no more")
+    with running_server(FakeBackend(offer(0), refusal=refusal)) as server, running_link(server.port) as (link, events):
+        events.wait_count(Disconnected)
+        problem = events.items[0]
+        assert problem == ProblemReported(code="busy", reason=str(refusal), final=False)
+        assert link.alive
+
+
+def test_refused_batches_are_not_sent_for_ever() -> None:
+    backend = FakeBackend(offer(0))
+    with running_server(backend) as server, running_link(server.port) as (link, events):
+        events.wait_count(SnapshotReceived)
+        backend.connection().outlet.send(Problem(code="bad_request", reason="batch 1 is no video"))
+        link.send_batch(batch(1))
+        events.wait_count(Disconnected)
+        link.send_batch(batch(2))
+        link.stop()
+        assert link.dropped_batches <= 1
+        assert link.connected is False
+
+
+def test_batches_wait_for_the_budget_while_small_messages_pass() -> None:
+    clock = ManualClock()
+    uplink = TokenBucket(8_000_000, 2000, clock)
+    applied = Applied(version=0, weights_digest=bytes(16), build_time_ms=1.0)
+    backend = FakeBackend(offer(0))
+    with running_server(backend) as server, running_link(server.port, uplink=uplink) as (link, events):
+        connection = backend.connection()
+        events.wait_count(SnapshotReceived)
+        link.send_batch(batch(1, 3000))
+        link.send_batch(batch(2, 500))
+        link.send_applied(applied)
+        connection.events.wait_count(AppliedReported)
+        assert not connection.events.all(BatchArrived)
+        clock.sleep(1.0)
+        connection.events.wait_count(BatchArrived)
+        link.send_applied(applied)
+        connection.events.wait_count(AppliedReported, 2)
+        assert len(connection.events.all(BatchArrived)) == 1
+        assert uplink.wait_s(500) > 1500 / 1e6
+        clock.sleep(1.0)
+        connection.events.wait_count(BatchArrived, 2)
+
+
+def test_a_full_outbox_drops_the_oldest_batch_and_no_batch_is_too_large_for_a_message() -> None:
+    with running_server(FakeBackend(offer(0))) as server:
+        free_port = server.port
+    backend = FakeBackend(offer(0))
+    with running_link(free_port, outbox_batches=2) as (link, events):
+        events.wait_count(Disconnected)
+        for batch_id in (1, 2, 3):
+            link.send_batch(batch(batch_id))
+        link.send_batch(batch(4, MAX_BATCH_BYTES + 1))
+        with running_server(backend, port=free_port):
+            events.wait_for(lambda items: BatchTaken(batch_id=3) in items)
+            link.send_batch(batch(5, MAX_BATCH_BYTES))
+            events.wait_for(lambda items: BatchTaken(batch_id=5) in items)
+            sizes = [
+                event.batch.batch_id
+                for event in backend.connection().events.all(BatchArrived)
+                if isinstance(event, BatchArrived)
+            ]
+            assert sizes == [2, 3, 5]
+        assert link.dropped_batches == 2
+
+
+def test_snapshots_are_asked_for_at_most_once_in_a_while() -> None:
+    backend = FakeBackend(offer(2))
+    with running_server(backend) as server:
+        with running_link(server.port, lambda: hello_of(holds=held(2))) as (link, events):
+            events.wait_count(ModelReceived)
+            for _ in range(3):
+                link.request_snapshot("update to version 3 is for other weights")
+            link.send_batch(batch(1))
+            backend.connection().events.wait_count(BatchArrived)
+        wanted = backend.connection().events.all(SnapshotWanted)
+    assert wanted == [SnapshotWanted(reason="update to version 3 is for other weights")]
+
+
+def test_a_callback_that_fails_ends_the_link_and_is_kept() -> None:
+    def fail(event: ClientEvent) -> None:
+        raise RuntimeError("disk is full")
+
+    with running_server(FakeBackend(offer(0))) as server:
+        link = Link(
+            LinkConfig(server=f"127.0.0.1:{server.port}"),
+            make_hello=hello_of,
+            on_event=fail,
+            uplink=TokenBucket(0, 1, SystemClock()),
+            clock=SystemClock(),
+            random=Random(0),
+        )
+        link.start()
+        link._thread.join(TIMEOUT_S)
+        assert not link.alive
+        assert str(link.failure) == "disk is full"
+        link.stop()
+
+
+def test_retries_double_up_to_five_seconds_and_are_spread() -> None:
+    pauses = [retry_pause_s(attempt, Random(attempt)) for attempt in range(1, 2000)]
+    assert 0.25 <= pauses[0] <= 0.5
+    assert 1.0 <= pauses[2] <= 2.0
+    assert all(LONGEST_RETRY_S / 2 <= pause <= LONGEST_RETRY_S for pause in pauses[4:])
+    assert max(pauses) - min(pauses[4:]) > 2.4
+
+
+@pytest.mark.parametrize("server", ["localhost", "localhost:", "localhost:70000", "::1:50051", "localhost:port"])
+def test_an_address_needs_a_port(server: str) -> None:
+    with pytest.raises(ValidationError, match="must"):
+        LinkConfig(server=server)
