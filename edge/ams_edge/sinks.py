@@ -1,5 +1,6 @@
 """Where labelled pictures go: an overlay video, a folder of label maps, a window. None of them holds inference up."""
 
+import contextlib
 import csv
 import logging
 from fractions import Fraction
@@ -24,6 +25,10 @@ WAITING_PICTURES = 8
 """Pictures that wait for a file to be written."""
 VIDEO_CLOCK_HZ = 90_000
 NOMINAL_RATE_HZ = 30
+CODING = {"preset": "veryfast", "crf": "21", "bf": "0"}
+"""Without B-frames a fragmented file starts at time 0; it cannot say that they delay its first picture."""
+FRAGMENTS = {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": "1000000"}
+"""The index of an MP4 file in pieces of a second instead of at the end, so that a file that was cut short plays."""
 INDEX_NAME = "index.csv"
 
 _log = logging.getLogger(__name__)
@@ -122,9 +127,8 @@ class OverlayVideo:
         """
         self._classes = classes
         self._palette = classes.palette()
-        self._file = _create(path, "--overlay").open("wb", buffering=0)
-        fragments = {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": "1000000"}
-        self._container = av.open(self._file, "w", format="mp4", options=fragments)
+        self._output = _Output(_create(path, "--overlay"))
+        self._container = av.open(self._output, "w", format="mp4", options=FRAGMENTS)
         self._stream: VideoStream | None = None
         self._legend = np.empty((0, 0, 3), np.uint8)
         self._started_s = 0.0
@@ -139,24 +143,54 @@ class OverlayVideo:
         encoded.pts = round((frame.capture_time_s - self._started_s) * VIDEO_CLOCK_HZ)
         encoded.time_base = Fraction(1, VIDEO_CLOCK_HZ)
         self._container.mux(stream.encode(encoded))
+        self._output.check()
 
     def close(self) -> None:
         """Encode what the encoder holds back and complete the file."""
-        with self._file:
-            if self._stream is not None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+        self._output.close()
+        self._output.check()
 
     def _start(self, frame: Frame) -> VideoStream:
         width, height = overlay_size(frame.width, frame.height)
         self._legend = draw_legend(self._classes, width)
         self._started_s = frame.capture_time_s
-        stream = self._container.add_stream("libx264", rate=NOMINAL_RATE_HZ, options={"preset": "veryfast", "crf": "21"})
+        stream = self._container.add_stream("libx264", rate=NOMINAL_RATE_HZ, options=CODING)
         stream.width, stream.height, stream.pix_fmt = width, height + self._legend.shape[0], "yuv420p"
         stream.codec_context.time_base = Fraction(1, VIDEO_CLOCK_HZ)
         stream.codec_context.thread_count = 1  # the other cores are for inference
         self._stream = stream
         return stream
+
+
+class _Output:
+    """A file that keeps an error of the disk to itself until it is asked: the muxer would not survive it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write `data` to the disk at once, or forget it after an error."""
+        if self._error is None:
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise the OSError that writing met, if any."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Close the file; what could not be written is lost."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class LabelFolder:
@@ -207,12 +241,17 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
         ConfigurationError: a path cannot be written, or there is no display.
     """
     sinks: list[Sink] = []
-    if config.overlay is not None:
-        sinks.append(FileSink("overlay video", OverlayVideo(config.overlay, classes), lossless=lossless))
-    if config.labels is not None:
-        sinks.append(FileSink("label folder", LabelFolder(config.labels), lossless=lossless))
-    if config.window:
-        sinks.append(WindowSink(classes))
+    try:
+        if config.overlay is not None:
+            sinks.append(FileSink("overlay video", OverlayVideo(config.overlay, classes), lossless=lossless))
+        if config.labels is not None:
+            sinks.append(FileSink("label folder", LabelFolder(config.labels), lossless=lossless))
+        if config.window:
+            sinks.append(WindowSink(classes))
+    except ConfigurationError:
+        for sink in sinks:
+            sink.close()
+        raise
     return tuple(sinks)
 
 
@@ -221,6 +260,8 @@ def _create(path: Path, flag: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigurationError(f"cannot write {flag} {str(path)!r}: its folder is a file") from error
     except OSError as error:
         raise ConfigurationError(f"cannot write {flag} {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
     return path

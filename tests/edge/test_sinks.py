@@ -1,0 +1,232 @@
+import csv
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from tests.edge.videos import grey_level
+
+from ams_common.classes import STREET7
+from ams_common.errors import ConfigurationError
+from ams_edge.frame import Frame, UInt8Array
+from ams_edge.overlay import draw_legend, draw_overlay
+from ams_edge.sinks import FileSink, LabelFolder, OverlayVideo, Picture, Sink, SinkConfig, check_outputs, open_sinks
+
+ROAD, SKY = 0, 4
+
+
+def picture(index: int, *, time_s: float | None = None, width: int = 640, height: int = 320) -> Picture:
+    image = np.full((height, width, 3), grey_level(index), np.uint8)
+    labels = np.full((32, 64), ROAD, np.uint8)
+    labels[:16] = SKY
+    labels[0, 0] = index
+    return Picture(Frame(image, index=index, capture_time_s=index / 10 if time_s is None else time_s), labels, 2 * index)
+
+
+def write_all(sinks: tuple[Sink, ...], pictures: list[Picture]) -> None:
+    for each in pictures:
+        for sink in sinks:
+            sink.write(*each)
+    for sink in sinks:
+        sink.close()
+        sink.close()
+
+
+def decode(path: Path) -> tuple[list[float], list[UInt8Array]]:
+    with av.open(str(path)) as container:
+        pictures = list(container.decode(video=0))
+    return [each.time for each in pictures], [np.asarray(each.to_ndarray(format="rgb24"), np.uint8) for each in pictures]
+
+
+def read_png(path: Path) -> UInt8Array:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def write_many(sink: Sink, count: int) -> None:
+    for index in range(count):
+        sink.write(*picture(index))
+
+
+def test_the_overlay_video_shows_each_picture_at_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "overlay.mp4"
+    times_s = [1000.0, 1000.1, 1000.15, 1001.0, 1003.5]
+    pictures = [picture(index, time_s=time_s) for index, time_s in enumerate(times_s)]
+    write_all(open_sinks(SinkConfig(overlay=path), STREET7, lossless=True), pictures)
+    shown_s, images = decode(path)
+    assert shown_s == pytest.approx([0.0, 0.1, 0.15, 1.0, 3.5], abs=1e-4)
+    legend = draw_legend(STREET7, 640)
+    for (frame, labels, _), image in zip(pictures, images, strict=True):
+        expected = np.vstack([draw_overlay(frame.image, labels, STREET7.palette()), legend])
+        assert image.shape == expected.shape
+        assert np.abs(image.astype(int) - expected).mean() < 4
+
+
+def test_pictures_of_another_size_are_fitted_to_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "overlay.mp4"
+    pictures = [picture(0, width=641, height=323), picture(1, width=320, height=200)]
+    write_all(open_sinks(SinkConfig(overlay=path), STREET7, lossless=True), pictures)
+    _, images = decode(path)
+    assert len(images) == 2
+    assert images[0].shape == images[1].shape
+    assert images[0].shape[0] % 2 == images[0].shape[1] % 2 == 0
+
+
+def test_a_video_that_was_cut_short_plays(tmp_path: Path) -> None:
+    path = tmp_path / "overlay.mp4"
+    video = OverlayVideo(path, STREET7)
+    for index in range(120):
+        video.record(picture(index, height=64))
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(path.read_bytes())
+    video.close()
+    shown_s, _ = decode(cut)
+    assert shown_s == pytest.approx(np.arange(len(shown_s)) / 10, abs=1e-4)
+    assert 50 <= len(shown_s) < 120
+    assert len(decode(path)[0]) == 120
+
+
+def test_a_video_without_a_picture_closes_quietly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        write_all(open_sinks(SinkConfig(overlay=tmp_path / "overlay.mp4"), STREET7, lossless=True), [])
+    assert caplog.text == ""
+
+
+def test_the_label_folder_holds_the_labels_themselves_and_says_what_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    pictures = [picture(index) for index in (0, 3, 4)]
+    write_all(open_sinks(SinkConfig(labels=folder), STREET7, lossless=True), pictures)
+    with (folder / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["frame_index"], row["capture_time_s"], row["version"]) for row in rows] == [
+        ("000000.png", "0", "0.000000", "0"),
+        ("000003.png", "3", "0.300000", "6"),
+        ("000004.png", "4", "0.400000", "8"),
+    ]
+    for row, each in zip(rows, pictures, strict=True):
+        assert np.array_equal(read_png(folder / row["file"]), each.labels)
+
+
+def test_labels_may_change_after_they_were_handed_over(tmp_path: Path) -> None:
+    sink = FileSink("label folder", LabelFolder(tmp_path), lossless=True)
+    each = picture(5)
+    expected = each.labels.copy()
+    sink.write(*each)
+    each.labels[:] = 0
+    sink.close()
+    assert np.array_equal(read_png(tmp_path / "000005.png"), expected)
+
+
+class SlowRecorder:
+    """Holds the first picture until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.busy, self.go_on = threading.Event(), threading.Event()
+        self.indices: list[int] = []
+        self.closed = 0
+
+    def record(self, picture: Picture) -> None:
+        self.busy.set()
+        assert self.go_on.wait(10.0)
+        self.indices.append(picture.frame.index)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_slow_disk_costs_the_oldest_pictures_and_they_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = SlowRecorder()
+    sink = FileSink("overlay video", recorder, lossless=False)
+    sink.write(*picture(0))
+    assert recorder.busy.wait(10.0)
+    for index in range(1, 13):
+        sink.write(*picture(index))
+    recorder.go_on.set()
+    with caplog.at_level(logging.INFO):
+        sink.close()
+    assert recorder.indices == [0, *range(5, 13)]
+    assert sink.dropped == 4
+    assert "4 pictures were left out" in caplog.text
+
+
+def test_lossless_waits_instead() -> None:
+    recorder = SlowRecorder()
+    sink = FileSink("overlay video", recorder, lossless=True)
+    writer = threading.Thread(target=write_many, args=(sink, 30))
+    writer.start()
+    assert recorder.busy.wait(10.0)
+    recorder.go_on.set()
+    writer.join(10.0)
+    sink.close()
+    sink.close()
+    assert recorder.indices == list(range(30))
+    assert recorder.closed == 1
+
+
+def test_a_folder_that_goes_away_costs_one_warning_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "labels"
+    sinks = open_sinks(SinkConfig(labels=folder), STREET7, lossless=True)
+    (folder / "index.csv").unlink()
+    folder.rmdir()
+    with caplog.at_level(logging.WARNING):
+        write_all(sinks, [picture(index) for index in range(30)])
+    assert len(caplog.records) == 1
+    assert "label folder has stopped" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_costs_one_warning_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    sinks = open_sinks(SinkConfig(overlay=Path("/dev/full")), STREET7, lossless=True)
+    with caplog.at_level(logging.WARNING):
+        write_all(sinks, [picture(index) for index in range(200)])
+    assert len(caplog.records) == 1
+    assert "no space left" in caplog.text.lower()
+
+
+@pytest.mark.parametrize("flag", ["overlay", "labels"])
+def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path: Path, flag: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    config = SinkConfig.model_validate({flag: file / "output"})
+    for attempt in (check_outputs, lambda config: open_sinks(config, STREET7, lossless=False)):
+        with pytest.raises(ConfigurationError, match=rf"^cannot write --{flag} '.*': its folder is a file$"):
+            attempt(config)
+
+
+def test_an_output_that_fails_to_open_closes_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    with pytest.raises(ConfigurationError, match="--labels"):
+        open_sinks(SinkConfig(overlay=tmp_path / "overlay.mp4", labels=file), STREET7, lossless=True)
+    assert "overlay video" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_folder_where_a_file_should_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is a directory"):
+        check_outputs(SinkConfig(overlay=tmp_path))
+
+
+def test_checking_spoils_nothing(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.mp4"
+    overlay.write_bytes(b"last run")
+    check_outputs(SinkConfig(overlay=overlay, labels=tmp_path / "labels"))
+    assert overlay.read_bytes() == b"last run"
+
+
+def test_no_output_is_no_sink() -> None:
+    check_outputs(SinkConfig())
+    assert open_sinks(SinkConfig(), STREET7, lossless=True) == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no DISPLAY")
+def test_a_window_without_a_display_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with pytest.raises(ConfigurationError, match="--window needs a display"):
+        check_outputs(SinkConfig(window=True))
+    with pytest.raises(ConfigurationError, match="--window needs a display"):
+        open_sinks(SinkConfig(window=True), STREET7, lossless=True)
