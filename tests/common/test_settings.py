@@ -1,0 +1,158 @@
+"""Settings: flags over environment over file over preset over default."""
+
+import io
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from ams_common.errors import ConfigurationError, SourceError
+from ams_common.settings import CommandSettings, PartConfig, configure_logging, load_settings, run_command
+
+
+class OvenConfig(PartConfig):
+    heat_s: float = Field(default=10.0, gt=0)
+    """Seconds of heat."""
+    fan: bool = False
+    """Whether the fan runs."""
+
+    @field_validator("heat_s")
+    @classmethod
+    def _not_too_long(cls, value: float) -> float:
+        if value > 1000:
+            raise ValueError("nothing bakes that long")
+        return value
+
+
+class BakerySettings(OvenConfig, CommandSettings):
+    model_config = SettingsConfigDict(cli_prog_name="bakery")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"slow": {"heat_s": 99.0, "fan": True}}
+
+    preset: Literal["none", "slow"] = "none"
+    """Named defaults."""
+    tray: str
+    """Name of the tray."""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AMS_HEAT_S", "AMS_FAN", "AMS_TRAY", "AMS_CONFIG", "AMS_PRESET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def load(*arguments: str) -> BakerySettings:
+    return load_settings(BakerySettings, arguments)
+
+
+def test_defaults_and_flags() -> None:
+    assert load("--tray", "a").heat_s == 10.0
+    loaded = load("--tray=a", "--heat-s", "2.5", "--fan")
+    assert (loaded.tray, loaded.heat_s, loaded.fan) == ("a", 2.5, True)
+    assert load("--tray=a", "--no-fan").fan is False
+
+
+def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bakery.toml"
+    path.write_text("heat_s = 3.0\ntray = 'from file'\n")
+    arguments = ["--preset", "slow", "--tray", "flag"]
+    assert load(*arguments).heat_s == 99.0
+    arguments += ["--config", str(path)]
+    assert load(*arguments).heat_s == 3.0
+    monkeypatch.setenv("AMS_HEAT_S", "4")
+    assert load(*arguments).heat_s == 4.0
+    assert load(*arguments, "--heat-s", "5").heat_s == 5.0
+    loaded = load("--preset", "slow", "--config", str(path))
+    assert (loaded.tray, loaded.fan) == ("from file", True), "the preset fills what the file leaves open"
+
+
+def test_the_file_and_the_preset_may_be_named_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bakery.toml"
+    path.write_text("preset = 'slow'\ntray = 'x'\n")
+    monkeypatch.setenv("AMS_CONFIG", str(path))
+    assert load().heat_s == 99.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--tray is required"),
+        (["--tray=a", "--heat-s=0"], r"--heat-s=0: input should be greater than 0"),
+        (["--tray=a", "--heat-s=warm"], r"--heat-s=warm: input should be a valid number"),
+        (["--tray=a", "--heat-s=2000"], r"--heat-s=2000: nothing bakes that long"),
+        (["--tray=a", "--preset=fast"], r"--preset=fast: input should be 'none' or 'slow'"),
+        (["--tray=a", "--config=absent.toml"], "settings file 'absent.toml' does not exist"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load(*arguments)
+
+
+@pytest.mark.parametrize(("text", "message"), [("heat = 3", "unknown setting 'heat'"), ("heat_s = ", "value")])
+def test_a_file_with_mistakes_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bakery.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=f"(?i){message}"):
+        load("--tray=a", "--config", str(path))
+
+
+def test_an_unknown_flag_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load("--tray=a", "--heat", "3", "--oven")
+    assert caught.value.code == 2
+    assert "bakery" in capsys.readouterr().err
+
+
+def test_help_shows_the_sentence_under_each_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load("--help")
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    for part in ("usage: bakery", "--heat-s", "Seconds of heat.", "--fan", "Whether the fan runs.", "--config"):
+        assert part in printed
+
+
+def test_settings_and_parts_are_immutable_and_closed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load("--tray=a").tray = "b"
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        OvenConfig.model_validate({"gas": 1})
+
+
+def run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    def main(arguments: object) -> int:
+        assert arguments == ["--loud"]
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/bakery", "--loud"])
+    return run_command(main)
+
+
+def test_an_expected_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, SourceError("no camera at 3")) == 2
+    assert capsys.readouterr().err == "bakery: no camera at 3\n"
+    assert run(monkeypatch, KeyboardInterrupt()) == 130
+    with pytest.raises(ZeroDivisionError):
+        run(monkeypatch, ZeroDivisionError())
+
+
+def test_a_command_s_status_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bakery"])
+    assert run_command(lambda arguments: len(arguments) + 7) == 7
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(False, logging.INFO), (True, logging.DEBUG)])
+def test_logging_goes_to_stderr_and_silences_libraries(monkeypatch: pytest.MonkeyPatch, verbose: bool, level: int) -> None:
+    root, stream = logging.RootLogger(logging.WARNING), io.StringIO()
+    monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure_logging(verbose)
+    assert root.level == level
+    root.warning("hot")
+    assert stream.getvalue().endswith(" W root: hot\n")
+    assert logging.getLogger("grpc").level == logging.WARNING
