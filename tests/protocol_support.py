@@ -151,6 +151,8 @@ class FakeConnection:
 class FakeBackend:
     """Serves every device the same offer, or refuses it."""
 
+    connection_class = FakeConnection
+
     def __init__(self, offered: Offer, *, refusal: AmsError | None = None, downlink_bps: int = 0, burst_bytes: int = 1) -> None:
         self.offer = offered
         self.refusal = refusal
@@ -160,7 +162,7 @@ class FakeBackend:
     async def connect(self, hello: Hello, outlet: Outlet) -> Connection:
         if self.refusal is not None:
             raise self.refusal
-        connection = FakeConnection(hello=hello, outlet=outlet, offer=self.offer, downlink=self._downlink)
+        connection = self.connection_class(hello=hello, outlet=outlet, offer=self.offer, downlink=self._downlink)
         self.connections.put(connection)
         return connection
 
