@@ -242,7 +242,7 @@ class Agent:
                 if event.final:
                     self._rejection = event
             case Disconnected() | Draining():
-                _log.warning("%s; the model runs on", event.reason)
+                _log.warning("%s; %s", event.reason, "there is no model yet" if self._slot.current() is None else "the model runs on")
                 self._events.write("disconnected", reason=event.reason)
             case BatchTaken():
                 pass

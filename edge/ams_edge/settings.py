@@ -22,10 +22,10 @@ class DeviceConfig(PartConfig):
 
     device_id: str = Field(default_factory=socket.gethostname)
     """Name of this device, unique among the devices of its server; by default the name of the machine."""
-    uplink_kbps: float = Field(default=200.0, ge=0)
-    """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit."""
-    downlink_kbps: float = Field(default=300.0, ge=0)
-    """Budget from the server to here in kbit/s, after the first model; 0 for no limit."""
+    uplink_kbps: float = Field(default=0.0, ge=0)
+    """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit: then 200 for pictures, as in the paper."""
+    downlink_kbps: float = Field(default=0.0, ge=0)
+    """Budget from the server to here in kbit/s, the first model included; 0 for no limit."""
     student: str = ""
     """Student wanted from the server; by default the server's."""
     class_set: str = ""
