@@ -207,7 +207,7 @@ class _Residual(nn.Module):
         return features + changed
 
 
-class _LinearAttention(nn.Module):
+class LinearAttention(nn.Module):
     """Attention with ReLU features instead of a softmax, over the pixels and over aggregates of 5 x 5 pixels (section 3.1)."""
 
     def __init__(self, channels: int, head_channels: int) -> None:
@@ -224,10 +224,11 @@ class _LinearAttention(nn.Module):
         """Map [N, C, H, W] to the same shape."""
         qkv = self.qkv(features)
         both = torch.cat((qkv, self.aggreg[0](qkv)), dim=1)
-        projected: Tensor = self.proj(self._attend(both).to(both.dtype))
+        projected: Tensor = self.proj(self.attend(both).to(both.dtype))
         return projected
 
-    def _attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Map queries, keys and values, [N, G * 3 * D, H, W], to float32 [N, G * D, H, W]."""
         images, _, height, width = qkv.shape
         # Sums over all positions need more than the 8 bits that bfloat16 has.
         with torch.autocast(qkv.device.type, enabled=False):
@@ -274,7 +275,7 @@ def _stage(variant: _Variant, index: int) -> nn.Sequential:
     for _ in range(variant.depths[index - 1]):
         block: nn.Module = _Residual(_block(kind, width, width, expansion, act, lean=lean))
         if index == 4 or (lean and not variant.large):
-            block = _named(context_module=_Residual(_LinearAttention(width, variant.head_channels)), local_module=block)
+            block = _named(context_module=_Residual(LinearAttention(width, variant.head_channels)), local_module=block)
         blocks.append(block)
     return nn.Sequential(_named(main=first), *blocks)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ams_common.classes import ClassSet, SegmentationClass
@@ -42,7 +43,7 @@ def huggingface_teacher(
         network = _load(name, config).to(device)
         pixels = _Pixels.of_model(name)
         infer = _Inference(network, _task_inputs(name, config, device), pixels.is_bgr, device, autocast)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(f"teacher hf:{name} cannot be loaded: {first_line(error)}") from error
     known = classes or class_set_of_labels(name, _labels(config))
     identity = identity_of("hf", config.model_type, known.names, size, pixels, autocast, _state_digest(network))

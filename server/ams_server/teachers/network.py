@@ -72,7 +72,7 @@ class NetworkTeacher:
         count, height, width, _ = images.shape
         labels = np.empty((count, height, width), np.uint8)
         size = self.size.of_frame(height, width)
-        for part in _parts(count, _frames_a_run(size, self.device)):
+        for part in _parts(count, frames_a_run(size, self.device)):
             pixels = network_input(images[part], size, self.mean, self.std, self.device)
             labels[part] = self._labels(self._run(pixels), (height, width))
         return labels
@@ -95,6 +95,14 @@ class NetworkTeacher:
                 "set --teacher-classes"
             )
         return labels_from_logits(output, size)
+
+
+def frames_a_run(size: tuple[int, int], device: torch.device) -> int:
+    """Return how many frames of `size` (h, w) one run of the network takes: RUN_PIXELS of them, on a CPU a single one.
+
+    The features of one frame stay in the caches of a CPU; more frames at once make it slower.
+    """
+    return 1 if device.type == "cpu" else max(1, RUN_PIXELS // (size[0] * size[1]))
 
 
 def network_input(images: UInt8Array, size: tuple[int, int], mean: RGB, std: RGB, device: torch.device) -> Tensor:
@@ -147,11 +155,6 @@ def first_line(error: Exception) -> str:
 
 def _rounded_up(side: float) -> int:
     return -(-round(side) // SIDE_MULTIPLE) * SIDE_MULTIPLE
-
-
-def _frames_a_run(size: tuple[int, int], device: torch.device) -> int:
-    # A CPU is fastest with one frame at a time, whose features stay in its caches.
-    return 1 if device.type == "cpu" else max(1, RUN_PIXELS // (size[0] * size[1]))
 
 
 def _parts(count: int, length: int) -> Iterator[slice]:

@@ -40,8 +40,10 @@ class PrecomputedTeacher:
         Raises:
             ConfigurationError: a frame is more than one label period before the first or after the last label map.
         """
-        size = images.shape[1:3]
-        return np.stack([self._at(time_s, *size) for time_s in capture_times_s])
+        labels = np.empty(images.shape[:3], np.uint8)
+        for index, time_s in enumerate(capture_times_s):
+            labels[index] = self._at(time_s, *images.shape[1:3])
+        return labels
 
     def _at(self, time_s: float, height: int, width: int) -> UInt8Array:
         labels = self.labels(self._number(time_s))
