@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_eval.world.stream import DEMO_STREAM, StreetConfig, render_stream
@@ -46,8 +47,8 @@ class Pretraining:
     views_per_world: int
     crop: tuple[int, int]
     """Height and width of training pictures."""
-    zoom: tuple[float, float]
-    """Scale of the pictures before they are cropped."""
+    shares: tuple[float, float]
+    """Range of the share of a view's height and width that a training picture shows."""
     size: tuple[int, int]
     """Height and width of the input in use."""
     steps: int
@@ -65,7 +66,7 @@ TEACHER = Pretraining(
     worlds=300,
     views_per_world=10,
     crop=(224, 384),
-    zoom=(0.78, 1.15),
+    shares=(0.65, 1.0),
     size=(288, 512),
     steps=3600,
 )
@@ -77,7 +78,7 @@ STUDENT = Pretraining(
     worlds=24,
     views_per_world=40,
     crop=(128, 256),
-    zoom=(0.8, 1.0),
+    shares=(0.8, 1.0),
     size=(128, 256),
     steps=2400,
 )
@@ -98,7 +99,7 @@ def main() -> None:
 
 def _make(each: Pretraining, cache: Path | None) -> None:
     spec = STUDENTS[each.network]
-    network = spec.build(len(STREET7)).to(memory_format=torch.channels_last)
+    network = convert_conv2d_weight_memory_format(spec.build(len(STREET7)), torch.channels_last)
     _train(network, spec, each, *_views(each, cache))
     _save(network, each)
     held_out = render_set(replace(each, first_seed=each.held_out_seed, worlds=12, views_per_world=10))
@@ -129,7 +130,10 @@ def phases(config: StreetConfig, every: int = 5) -> Iterator[tuple[str, list[tup
 
 
 def score(
-    network: nn.Module, spec: StudentSpec, size: tuple[int, int], views: Iterator[tuple[UInt8Array, UInt8Array]] | list[tuple[UInt8Array, UInt8Array]]
+    network: nn.Module,
+    spec: StudentSpec,
+    size: tuple[int, int],
+    views: Iterator[tuple[UInt8Array, UInt8Array]] | list[tuple[UInt8Array, UInt8Array]],
 ) -> str:
     """Return mIoU and IoU of each class in per cent, over the summed confusion of all views at their own size."""
     network.eval()
@@ -177,7 +181,7 @@ def _train(network: nn.Module, spec: StudentSpec, each: Pretraining, images: UIn
         enlarged = F.interpolate(logits.float(), targets.shape[1:], mode="bilinear", align_corners=False)
         loss = F.cross_entropy(enlarged, targets, weights, ignore_index=IGNORE)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         schedule.step()
@@ -202,12 +206,13 @@ def _batch(rng: np.random.Generator, each: Pretraining, images: UInt8Array, labe
     return pixels, targets
 
 
-def _cropped(rng: np.random.Generator, each: Pretraining, image: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-    """Zoom, crop at a random place, mirror half of the time; the aspect may change a little."""
+def _cropped(
+    rng: np.random.Generator, each: Pretraining, image: UInt8Array, labels: UInt8Array
+) -> tuple[UInt8Array, UInt8Array]:
+    """Cut out a piece at a random place, mirror it half of the time; the aspect changes a little."""
     height, width = each.crop
-    zoom = rng.uniform(*each.zoom)
-    rows = min(image.shape[0], round(height / zoom * rng.uniform(0.92, 1.08)))
-    columns = min(image.shape[1], round(width / zoom))
+    share = rng.uniform(*each.shares)
+    rows, columns = (round(side * min(1.0, share * rng.uniform(0.95, 1.05))) for side in image.shape[:2])
     top, left = int(rng.integers(image.shape[0] - rows + 1)), int(rng.integers(image.shape[1] - columns + 1))
     part = np.s_[top : top + rows, left : left + columns]
     small = cv2.resize(image[part], (width, height), interpolation=cv2.INTER_AREA)

@@ -47,7 +47,9 @@ def roof_texture(rng: np.random.Generator, width_px: int = 128, height_px: int =
     return image
 
 
-def draw_floor(image: UInt8Array, rng: np.random.Generator, floor: int, columns: int, kind: FacadeKind, draw_window: object) -> None:
+def draw_floor(
+    image: UInt8Array, rng: np.random.Generator, floor: int, columns: int, kind: FacadeKind, draw_window: object
+) -> None:
     """Draw one storey's windows; floor 0 is the top one."""
     assert callable(draw_window)
     top, pitch = floor * _FLOOR_PX, image.shape[1] / columns

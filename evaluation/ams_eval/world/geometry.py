@@ -90,11 +90,11 @@ class Camera:
     @cached_property
     def inverse(self) -> FloatArray:
         """float64 [3, 3]: from homogeneous pixels to world directions one metre deep."""
-        return np.linalg.inv(self.matrix)
+        return np.asarray(np.linalg.inv(self.matrix), np.float64)
 
     def to_camera(self, points: FloatArray) -> FloatArray:
         """Turn world points [n, 3] into camera coordinates [n, 3]: right, down, forward in metres."""
-        return (points - np.asarray(self.position)) @ self.rotation.T
+        return np.asarray((points - np.asarray(self.position)) @ self.rotation.T)
 
     def to_pixels(self, points: FloatArray) -> FloatArray:
         """Turn camera coordinates [n, 3] with positive depth into pixels [n, 2]."""
@@ -103,7 +103,7 @@ class Camera:
 
     def plane_homography(self, origin: FloatArray, across: FloatArray, along: FloatArray) -> FloatArray:
         """Return [3, 3] that takes (a, b, 1) on the plane origin + a across + b along to homogeneous pixels."""
-        return self.matrix @ np.stack((across, along, origin - np.asarray(self.position)), axis=1)
+        return np.asarray(self.matrix @ np.stack((across, along, origin - np.asarray(self.position)), axis=1))
 
     def rays(self) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Return world directions x, y, z of all pixels, float32 [H, W] each, one metre deep in camera depth."""

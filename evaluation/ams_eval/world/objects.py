@@ -23,6 +23,7 @@ class Paintable(Protocol):
     @property
     def far_s(self) -> float:
         """Distance along the street of its far end, in metres."""
+        ...
 
     def paint(self, canvas: Canvas, camera: Camera, bend: Bend) -> None:
         """Paint what of it lies before the camera."""
@@ -62,7 +63,9 @@ class Building:
             paint_plane(canvas, camera, near + away + up, -away, -up, self.side, BUILDING)
         paint_plane(canvas, camera, near + up, far - near, -up, self.front, BUILDING)
 
-    def _paint_gable(self, canvas: Canvas, camera: Camera, corner: FloatArray, away: FloatArray, ridge: FloatArray, wall: UInt8Array) -> None:
+    def _paint_gable(
+        self, canvas: Canvas, camera: Camera, corner: FloatArray, away: FloatArray, ridge: FloatArray, wall: UInt8Array
+    ) -> None:
         points = camera.to_camera(np.stack((corner, corner + ridge, corner + away)))
         if points[:, 2].min() < _NEAREST_M:
             return

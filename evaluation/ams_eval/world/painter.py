@@ -59,7 +59,7 @@ class Sprite:
     def aspect(self) -> float:
         """Width over height."""
         rows, columns = self.coverages[0].shape
-        return columns / rows
+        return float(columns / rows)
 
     def mirrored(self) -> "Sprite":
         """Return the sprite with left and right exchanged."""
@@ -123,9 +123,7 @@ def paint_plane(
     cv2.copyTo(_plane_nearness(camera, corner, _cross(across, along), box), mask, canvas.nearness[part])
 
 
-def paint_sprite(
-    canvas: Canvas, sprite: Sprite, box: tuple[float, float, float, float], label: int, nearness: float
-) -> None:
+def paint_sprite(canvas: Canvas, sprite: Sprite, box: tuple[float, float, float, float], label: int, nearness: float) -> None:
     """Paint a sprite into the box (left, top, right, bottom) in pixels; its label goes where it covers at least half."""
     left, top, right, bottom = (round(edge) for edge in box)
     height, width = canvas.labels.shape
@@ -170,7 +168,7 @@ def _plane_nearness(camera: Camera, point: FloatArray, normal: FloatArray, box: 
     row = normal @ camera.inverse / (normal @ (point - np.asarray(camera.position)) + 1e-9)
     across = (row[0] * np.arange(left, right)).astype(np.float32)
     down = (row[1] * np.arange(top, bottom) + row[2]).astype(np.float32)
-    return np.add.outer(down, across)
+    return np.asarray(np.add.outer(down, across))
 
 
 def _stretched(image: UInt8Array, box: tuple[int, int, int, int], part: tuple[slice, slice]) -> UInt8Array:

@@ -84,7 +84,7 @@ def paint_skyline(canvas: Canvas, camera: Camera, backdrop: Backdrop) -> None:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(IGNORE,),
     )
-    mask = cv2.compare(shown, IGNORE, cv2.CMP_NE)
+    mask = (np.asarray(shown) != IGNORE).astype(np.uint8)
     cv2.copyTo(cv2.warpAffine(backdrop.skyline, to_panorama, size, flags=flags | cv2.INTER_LINEAR), mask, canvas.colour[part])
     cv2.copyTo(shown, mask, canvas.labels[part])
     canvas.nearness[part][mask > 0] = _SKYLINE_NEARNESS
@@ -104,13 +104,15 @@ def _panorama_map(camera: Camera, horizon_row: int, drift: float) -> FloatArray:
     cos_roll, sin_roll = np.cos(camera.roll), np.sin(camera.roll)
     turn = scale * np.array(((cos_roll, sin_roll), (-sin_roll, cos_roll)))
     middle = np.array((camera.width / 2, camera.height / 2))
-    target = np.array((_AROUND_PX * (0.5 + (camera.yaw + drift) / (2 * _HALF_TURN)), horizon_row - scale * camera.focal_px * camera.pitch))
+    target = np.array(
+        (_AROUND_PX * (0.5 + (camera.yaw + drift) / (2 * _HALF_TURN)), horizon_row - scale * camera.focal_px * camera.pitch)
+    )
     return np.column_stack((turn, target - turn @ middle))
 
 
 def _cover_table(share: float) -> UInt8Array:
     start = 210 - 170 * share
-    return np.clip((np.arange(256) - start) * 3.2, 0, 235).astype(np.uint8)
+    return np.asarray(np.clip((np.arange(256) - start) * 3.2, 0, 235), np.uint8)
 
 
 def _cloud_table(channel: float) -> UInt8Array:

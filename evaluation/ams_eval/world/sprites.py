@@ -28,9 +28,7 @@ def tree_sprite(rng: np.random.Generator, kind: TreeKind, leaves: RGB, size_px: 
 
 def bush_sprite(rng: np.random.Generator, leaves: RGB, size_px: int = 96) -> Sprite:
     """Return a bush, uint8 [size_px, 1.5 size_px]."""
-    blobs = [
-        (float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.5, 0.95)), float(rng.uniform(0.12, 0.25))) for _ in range(16)
-    ]
+    blobs = [(float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.5, 0.95)), float(rng.uniform(0.12, 0.25))) for _ in range(16)]
     return _foliage(rng, blobs, leaves, np.zeros((size_px, size_px * 3 // 2), np.uint8))
 
 
@@ -85,7 +83,12 @@ class _Figure:
         cv2.fillConvexPoly(self.mask, moved, 255)
 
     def ellipse(
-        self, centre: tuple[int, int], axes: tuple[int, int], colour: RGB, shade: float = 1.0, angles: tuple[int, int] = (0, 360)
+        self,
+        centre: tuple[int, int],
+        axes: tuple[int, int],
+        colour: RGB,
+        shade: float = 1.0,
+        angles: tuple[int, int] = (0, 360),
     ) -> None:
         moved = (centre[0], centre[1] + self.bob)
         cv2.ellipse(self.image, moved, axes, 0, *angles, _times(colour, shade), -1)
@@ -104,9 +107,8 @@ def _person(looks: Looks, phase: float, side_view: bool, umbrella: RGB | None) -
     _draw_head(figure)
     if umbrella is not None:
         _draw_umbrella(figure, umbrella)
-    _round_off(image)
     colour = cv2.multiply(image, cv2.merge([mask] * 4), scale=1 / 255)
-    return Sprite.of(_halved(np.asarray(colour, np.uint8)), _halved(mask))
+    return Sprite.of(_rounded(_halved(np.asarray(colour, np.uint8))), _halved(mask))
 
 
 def _draw_leg(figure: _Figure, side: int, swing: float, shade: float) -> None:
@@ -157,10 +159,11 @@ def _draw_umbrella(figure: _Figure, colour: RGB) -> None:
     figure.ellipse((104, 62), (28, 50), colour, 0.82, (180, 360))
 
 
-def _round_off(image: UInt8Array) -> None:
-    """Make limbs look round by light from the left."""
-    across = np.linspace(1.1, 0.82, image.shape[1], dtype=np.float32)
-    image[..., :3] = np.clip(image[..., :3] * across[None, :, None], 0, 255).astype(np.uint8)
+def _rounded(image: UInt8Array) -> UInt8Array:
+    """Make limbs look round by light from the left: 1.1 times as bright there, 0.82 times on the right."""
+    across = np.linspace(255, 190, image.shape[1]).astype(np.uint8)
+    weights = np.broadcast_to(across[None, :, None], image.shape)
+    return np.asarray(cv2.multiply(image, np.ascontiguousarray(weights), scale=1.1 / 255), np.uint8)
 
 
 def _draw_trunk(mask: UInt8Array, rng: np.random.Generator) -> None:
@@ -196,9 +199,7 @@ def _poplar_crown(rng: np.random.Generator) -> list[tuple[float, float, float]]:
     ]
 
 
-def _foliage(
-    rng: np.random.Generator, blobs: list[tuple[float, float, float]], leaves: RGB, trunk: UInt8Array
-) -> Sprite:
+def _foliage(rng: np.random.Generator, blobs: list[tuple[float, float, float]], leaves: RGB, trunk: UInt8Array) -> Sprite:
     """Blobs lit from the upper left, with a ragged outline."""
     height, width = trunk.shape
     crown, light = np.zeros((height, width), np.float32), np.full((height, width), 0.55, np.float32)
@@ -212,7 +213,7 @@ def _foliage(
     covered = np.clip((ragged - 0.45) * 6, 0, 1)
     light = cv2.GaussianBlur(light, (0, 0), 1.2) * (1 + 0.28 * smooth_noise(rng, height, width, 2))
     colour = np.clip(np.asarray(leaves, np.float32) * light[..., None], 0, 255)
-    bark = np.where(trunk[..., None] > 0, np.float32((82, 64, 50)), 0)
+    bark = np.where(trunk[..., None] > 0, np.array((82, 64, 50), np.float32), 0)
     rgb = colour * covered[..., None] + bark * (1 - covered[..., None])
     coverage = np.maximum(covered, trunk / 255.0)
     rgbe = np.dstack((rgb, np.zeros((height, width)))).astype(np.uint8)

@@ -1,5 +1,6 @@
 """A drive or a walk through the street as frames with labels."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -55,7 +56,9 @@ class StreetConfig:
         if not (64 <= self.width <= 4096 and 64 <= self.height <= 4096):
             raise ConfigurationError(f"street of {self.width}x{self.height} pixels: both sides must be within 64 and 4096")
         if not 0 < self.duration_s * self.fps <= _MOST_FRAMES:
-            raise ConfigurationError(f"street of {self.duration_s} s at {self.fps} fps: 1 to {_MOST_FRAMES} frames are possible")
+            raise ConfigurationError(
+                f"street of {self.duration_s} s at {self.fps} fps: 1 to {_MOST_FRAMES} frames are possible"
+            )
         starts = [phase.start_s for phase in self.phases]
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ConfigurationError(f"phases start at {starts} s: the first must start at 0 and the others in order")
@@ -90,7 +93,14 @@ def render_stream(config: StreetConfig) -> Iterator[tuple[UInt8Array, UInt8Array
     for frame in range(config.frames):
         time_s = frame / config.fps
         light = _light(config, time_s)
-        yield render(street, _camera(config, street, time_s), Moment(time_s, _travelled(config, time_s), light.rain > 0.3), light, lens, rng)
+        yield render(
+            street,
+            _camera(config, street, time_s),
+            Moment(time_s, _travelled(config, time_s), light.rain > 0.3),
+            light,
+            lens,
+            rng,
+        )
 
 
 def write_stream(config: StreetConfig, video_path: Path, labels_path: Path) -> None:
@@ -99,7 +109,8 @@ def write_stream(config: StreetConfig, video_path: Path, labels_path: Path) -> N
     with av.open(str(video_path), "w") as container:
         track = container.add_stream("libx264", rate=Fraction(config.fps), options={"crf": "17", "preset": "veryfast"})
         track.width, track.height, track.pix_fmt = config.width, config.height, "yuv420p"
-        for i, (image, labels[i]) in enumerate(render_stream(config)):
+        for i, (image, frame_labels) in enumerate(render_stream(config)):
+            labels[i] = frame_labels
             container.mux(track.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(track.encode())
     np.savez_compressed(labels_path, labels=labels)
@@ -140,7 +151,7 @@ def _light(config: StreetConfig, time_s: float) -> Light:
 
 def _travelled(config: StreetConfig, time_s: float) -> float:
     speed = _CAR_MPS if config.viewpoint == "car" else _WALKER_MPS
-    return speed * (time_s + 0.6 * np.sin(2 * np.pi * time_s / 23.0))
+    return speed * (time_s + 0.6 * math.sin(2 * math.pi * time_s / 23.0))
 
 
 def _camera(config: StreetConfig, street: Street, time_s: float) -> Camera:

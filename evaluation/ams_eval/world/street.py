@@ -17,7 +17,7 @@ from ams_eval.world.objects import Building, CutOut, Paintable, Vehicle, Walker
 from ams_eval.world.painter import VEGETATION, Sprite, pyramid
 from ams_eval.world.sky import Backdrop, make_backdrop
 from ams_eval.world.sprites import Looks, bush_sprite, person_sprites, tree_sprite
-from ams_eval.world.styles import RGB, DistrictStyle
+from ams_eval.world.styles import RGB, DistrictStyle, TreeKind
 from ams_eval.world.vehicle_mesh import SHAPES
 
 _SEEN_M = 135.0
@@ -27,6 +27,8 @@ _ONCOMING_GAP_M = 34.0
 _ONCOMING_MPS = 8.0
 _WALKING_MPS = 1.25
 _STRIDE_M = 1.4
+_CLEAR_M = 13.0
+"""Distance of the camera from a zebra at which people have left the road."""
 _KINDS = ("saloon", "hatchback", "hatchback", "estate", "saloon", "van")
 
 
@@ -72,7 +74,7 @@ class District:
         for _ in range(variety):
             width, floors = float(rng.uniform(*style.building_m)), int(rng.integers(style.floors[0], style.floors[1] + 1))
             fronts.append(pyramid(facade_texture(rng, style, width, floors, bool(rng.random() < style.shop_share))))
-        kinds = [style.trees[i % len(style.trees)] for i in range(max(3, variety // 2))]
+        kinds: list[TreeKind] = [style.trees[i % len(style.trees)] for i in range(max(3, variety // 2))]
         return District(
             style,
             fronts,
@@ -192,20 +194,25 @@ class Street:
         return Walker(stride=gait.along, s=s, d=d, height_m=height, phase=phase + moment.time_s * _WALKING_MPS / _STRIDE_M)
 
     def _crossing(self, moment: Moment) -> Iterator[Paintable]:
-        """People use a zebra while the camera is still far enough."""
         for block in range(int(moment.s // BLOCK_M), int((moment.s + _PEOPLE_SEEN_M) // BLOCK_M) + 1):
             rng, zebra = self._drawn(8, block), block * BLOCK_M + CROSSING_M[0] - 3.5
-            district = self.district_at(zebra)
-            reach = district.style.road_half_m + 2.0
             for _ in range(rng.integers(1, 4)):
-                person, side = district.people[rng.integers(len(district.people))], float(rng.choice((-1, 1)))
-                start = float(rng.uniform(40, 60))
-                walked = np.clip((start - (zebra - moment.s)) / (start - 13.0), 0, 1)
-                gait = person.wet if moment.wet else person.dry
-                yield Walker(
-                    stride=gait.rightwards if side < 0 else gait.leftwards, s=zebra + float(rng.uniform(-1.2, 1.2)), d=side * reach * (1 - 2 * float(walked)),
-                    height_m=float(rng.uniform(1.95, 2.3)), phase=float(walked) * 2 * reach / _STRIDE_M,
-                )  # fmt: skip
+                yield self._pedestrian(rng, zebra, moment)
+
+    def _pedestrian(self, rng: np.random.Generator, zebra: float, moment: Moment) -> Walker:
+        """Someone who has crossed the road before the camera is there."""
+        district = self.district_at(zebra)
+        person, side = district.people[rng.integers(len(district.people))], float(rng.choice((-1, 1)))
+        reach, start = district.style.road_half_m + 2.0, float(rng.uniform(40, 60))
+        walked = float(np.clip((start - (zebra - moment.s)) / (start - _CLEAR_M), 0, 1))
+        gait = person.wet if moment.wet else person.dry
+        return Walker(
+            stride=gait.rightwards if side < 0 else gait.leftwards,
+            s=zebra + float(rng.uniform(-1.2, 1.2)),
+            d=side * reach * (1 - 2 * walked),
+            height_m=float(rng.uniform(1.95, 2.3)),
+            phase=walked * 2 * reach / _STRIDE_M,
+        )
 
 
 def _houses(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:

@@ -220,8 +220,8 @@ def familiar_style(rng: np.random.Generator) -> DistrictStyle:
 def random_light(rng: np.random.Generator) -> Light:
     """Draw any light: between two of the named ones, then moved in tint, haze, visibility, shadow, wetness and noise."""
     named = (DAY, DUSK, RAIN, OVERCAST, NIGHT)
-    chosen = blend(*(named[i] for i in rng.choice(5, 2, p=(0.25, 0.25, 0.25, 0.15, 0.1))), float(rng.uniform(0, 1)))
-    return _moved(chosen, rng, 0.18)
+    first, second = rng.choice(len(named), 2, p=(0.25, 0.25, 0.25, 0.15, 0.1))
+    return _moved(blend(named[first], named[second], float(rng.uniform(0, 1))), rng, 0.18)
 
 
 def daylight(rng: np.random.Generator) -> Light:

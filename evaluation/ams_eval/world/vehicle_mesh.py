@@ -94,7 +94,7 @@ class Mesh:
 
     def shows(self, eye: FloatArray) -> npt.NDArray[np.bool_]:
         """Return bool [faces]: whether each face is turned towards the local point `eye` [3]."""
-        return np.einsum("ij,ij->i", self.normals, eye - self.centres) > 0
+        return np.asarray(np.einsum("ij,ij->i", self.normals, eye - self.centres) > 0)
 
 
 @lru_cache(maxsize=256)
