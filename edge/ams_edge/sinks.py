@@ -131,7 +131,6 @@ class OverlayVideo:
         self._container = av.open(self._output, "w", format="mp4", options=FRAGMENTS)
         self._stream: VideoStream | None = None
         self._legend = np.empty((0, 0, 3), np.uint8)
-        self._started_s = 0.0
 
     def record(self, picture: Picture) -> None:
         """Draw and encode one picture; all are scaled to the size of the first."""
@@ -140,7 +139,7 @@ class OverlayVideo:
         height = stream.height - self._legend.shape[0]
         drawn = draw_overlay(frame.rgb(stream.width, height), picture.labels, self._palette)
         encoded = av.VideoFrame.from_ndarray(np.vstack([drawn, self._legend]), format="rgb24")
-        encoded.pts = round((frame.capture_time_s - self._started_s) * VIDEO_CLOCK_HZ)
+        encoded.pts = round(frame.capture_time_s * VIDEO_CLOCK_HZ)  # the muxer counts from the first
         encoded.time_base = Fraction(1, VIDEO_CLOCK_HZ)
         self._container.mux(stream.encode(encoded))
         self._output.check()
@@ -156,7 +155,6 @@ class OverlayVideo:
     def _start(self, frame: Frame) -> VideoStream:
         width, height = overlay_size(frame.width, frame.height)
         self._legend = draw_legend(self._classes, width)
-        self._started_s = frame.capture_time_s
         stream = self._container.add_stream("libx264", rate=NOMINAL_RATE_HZ, options=CODING)
         stream.width, stream.height, stream.pix_fmt = width, height + self._legend.shape[0], "yuv420p"
         stream.codec_context.time_base = Fraction(1, VIDEO_CLOCK_HZ)

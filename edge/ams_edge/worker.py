@@ -76,4 +76,5 @@ class Worker(Generic[T]):
 def lower_priority() -> None:
     """Let the calling thread give way to inference, where the system knows a priority of single threads."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))

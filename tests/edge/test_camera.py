@@ -27,10 +27,13 @@ def read_all(camera: Camera) -> list[Frame]:
     return frames
 
 
+def capture_thread() -> threading.Thread:
+    return next(thread for thread in threading.enumerate() if thread.name == "capture")
+
+
 def wait_for_end(camera: Camera) -> None:
-    for thread in threading.enumerate():
-        if thread.name == "capture":
-            thread.join(TIMEOUT_S)
+    if camera.alive:
+        capture_thread().join(TIMEOUT_S)
     assert not camera.alive
 
 
@@ -122,6 +125,15 @@ def test_fast_hands_over_every_picture_with_its_media_time(tmp_path: Path) -> No
     assert camera.dropped == 0
     assert not camera.alive
     assert clock.now_s() == 50.0
+
+
+def test_fast_waits_for_its_reader(tmp_path: Path) -> None:
+    config = CameraConfig(source=str(write_video(tmp_path / "drive.mp4", tenths(20))), fast=True)
+    with open_camera(config, ManualClock()) as camera:
+        camera.start()
+        capture_thread().join(0.1)
+        assert camera.alive
+        assert [frame.index for frame in read_all(camera)] == list(range(20))
 
 
 def test_at_its_own_pace_the_newest_picture_wins(tmp_path: Path) -> None:
@@ -260,6 +272,19 @@ def test_a_live_source_that_breaks_is_opened_again(tmp_path: Path, caplog: pytes
     assert second.capture_time_s >= 1000.5
     assert first.index < 5 <= second.index
     assert "trying to open it again" in caplog.text
+
+
+def test_times_of_a_live_source_increase_while_the_clock_stands(tmp_path: Path) -> None:
+    media = Media(str(write_video(tmp_path / "drive.mp4", tenths(5))))
+    media.live = True
+    with Camera(media, ManualClock(3.0), fast=True) as camera:
+        frames = [camera.read(TIMEOUT_S) for _ in range(12)]
+    times_us = [frame.capture_time_us for frame in frames if frame is not None]
+    assert times_us[0] == 3_000_000
+    assert len(set(times_us)) == 12
+    assert times_us == sorted(times_us)
+    assert times_us[4] == 3_000_000 + 400
+    assert times_us[5] == 3_500_000
 
 
 def test_fast_is_for_recordings(tmp_path: Path) -> None:
