@@ -90,6 +90,9 @@ class AdaptationService(AdaptationServicer):
         stream = DeviceStream(context, ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S))
         try:
             await self._serve_stream(stream)
+        except asyncio.CancelledError:
+            # The edge is gone, or did not take its last message: the end of this stream and of nothing else.
+            _log.debug("stream from %s is cut off", context.peer())
         except AmsError as error:
             _log.warning("stream from %s ends: %s", context.peer(), error)
             await stream.refuse(Problem(code=_code_for(error), reason=str(error)))
