@@ -116,7 +116,7 @@ def _with_reflections(picture: UInt8Array, canvas: Canvas, wetness: float) -> UI
     upright = (canvas.labels[::-2, ::2] > SIDEWALK)[: half.shape[0], : half.shape[1]]
     foot = (half.shape[0] - 1 - upright.argmax(axis=0)).astype(np.float32)
     rows = 2 * foot[None] - np.arange(half.shape[0], dtype=np.float32)[:, None]
-    columns = np.repeat(np.arange(half.shape[1], dtype=np.float32)[None], half.shape[0], axis=0)
+    columns = cv2.repeat(np.arange(half.shape[1], dtype=np.float32)[None], half.shape[0], 1)
     mirrored = cv2.remap(half, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mirrored = cv2.resize(cv2.blur(mirrored, (3, 13)), (width, height), interpolation=cv2.INTER_LINEAR)
     share = (canvas.labels <= SIDEWALK).astype(np.uint8) * np.uint8(round(127 * min(wetness, 1.0)))

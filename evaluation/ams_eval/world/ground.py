@@ -92,7 +92,8 @@ def _tile_pixels(
     table = bend.offset(camera.position[2] + np.arange(-5, _FARTHEST_M + 5, 1 / _BEND_STEPS_PER_M)).astype(np.float32)
     index = np.clip((z + 5) * _BEND_STEPS_PER_M, 0, len(table) - 1).astype(np.int32)
     column = (x + (camera.position[0] + HALF_WIDTH_M) - table[index]) * PIXELS_PER_M - 0.5
-    row = np.mod(z + np.float32(camera.position[2] % BLOCK_M), np.float32(BLOCK_M)) * PIXELS_PER_M
+    blocks = (z + np.float32(camera.position[2] % BLOCK_M)) * np.float32(1 / BLOCK_M)
+    row = (blocks - np.floor(blocks)) * np.float32(BLOCK_M * PIXELS_PER_M)
     for start in ground.starts[1:]:
         row += (z >= start - camera.position[2]) * np.float32(BLOCK_M * PIXELS_PER_M)
     return row, column.astype(np.float32)

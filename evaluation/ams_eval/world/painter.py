@@ -116,10 +116,10 @@ def paint_plane(
     size = (right - left, bottom - top)
     painted = cv2.warpPerspective(texture, homography, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mask = np.zeros(size[::-1], np.uint8)
-    cv2.fillConvexPoly(mask, _fixed(points - (left, top)), 255, cv2.LINE_8, _SUBPIXEL_BITS)
+    cv2.fillConvexPoly(mask, _fixed(points - (left, top)), 1, cv2.LINE_8, _SUBPIXEL_BITS)
     part = np.s_[top:bottom, left:right]
     cv2.copyTo(painted, mask, canvas.colour[part])
-    canvas.labels[part][mask > 0] = label
+    np.copyto(canvas.labels[part], label, where=mask.view(np.bool_))
     cv2.copyTo(_plane_nearness(camera, corner, _cross(across, along), box), mask, canvas.nearness[part])
 
 
@@ -136,8 +136,8 @@ def paint_sprite(canvas: Canvas, sprite: Sprite, box: tuple[float, float, float,
     beneath = cv2.multiply(canvas.colour[part], cv2.merge([255 - coverage] * 4), scale=1 / 255)
     cv2.add(beneath, colour, dst=canvas.colour[part])
     covered = coverage >= 128
-    canvas.labels[part][covered] = label
-    canvas.nearness[part][covered] = nearness
+    np.copyto(canvas.labels[part], label, where=covered)
+    np.copyto(canvas.nearness[part], nearness, where=covered)
 
 
 def _fixed(points: FloatArray) -> npt.NDArray[np.int32]:

@@ -52,7 +52,7 @@ def paint_sky(canvas: Canvas, camera: Camera, backdrop: Backdrop, light: Light, 
     elevation = camera.pitch - np.arctan((np.arange(height) + 0.5 - camera.height / 2) / camera.focal_px)
     share = np.clip(elevation / _GRADIENT_END, 0, 1)[:, None] ** 0.7
     gradient = np.asarray(light.sky_horizon) + share * (np.asarray(light.sky_top) - np.asarray(light.sky_horizon))
-    sky = np.repeat(gradient[:, None].astype(np.uint8), width, axis=1)
+    sky = cv2.repeat(gradient[:, None].astype(np.uint8), 1, width)
     density = cv2.warpAffine(
         backdrop.clouds,
         _panorama_map(camera, _CLOUD_ROWS, drift),
