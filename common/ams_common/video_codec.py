@@ -286,7 +286,7 @@ def _check_pictures(pictures: list[av.VideoFrame], batch: FrameBatch) -> None:
 
 
 def _to_yuv(frame: UInt8Array) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+    return av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
         format="yuv420p",
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
