@@ -17,6 +17,7 @@ from ams_common.messages import (
     CHUNK_BYTES,
     Applied,
     BatchReceived,
+    ClientMessage,
     Control,
     Drain,
     FrameBatch,
@@ -128,6 +129,15 @@ class TestClient:
         for number in range(2 * MAX_WAITING_REPORTS):
             session.request_snapshot(str(number))
         assert session.peek() == SnapshotRequest(reason=str(MAX_WAITING_REPORTS))
+
+    def test_a_new_stream_sends_again_what_was_not_acknowledged(self) -> None:
+        outbox = BatchOutbox(2)
+        outbox.add(batch(1))
+        outbox.pop()
+        session = ClientSession(HELLO, outbox)
+        session.pop()
+        session.receive(WELCOME)
+        assert session.peek() == batch(1)
 
     def test_a_drain_goes_last_and_holds_the_batches_back(self) -> None:
         session = client(held(2), [batch(1)])
@@ -467,6 +477,11 @@ class Wire:
     def quiet(self) -> bool:
         return not self.up and self.client.peek() is None and self.server.peek() is None
 
+    def talk(self) -> None:
+        self.client_sends()
+        self.arrive()
+        self.server_sends()
+
     def client_sends(self) -> None:
         if (message := self.client.peek()) is not None:
             self.client.pop()
@@ -497,6 +512,8 @@ class Wire:
 @given(st.lists(st.sampled_from(["client", "arrive", "server", "server", "train", "batch", "break"]), max_size=80))
 def test_whatever_breaks_batches_arrive_once_in_order_and_versions_agree_in_the_end(steps: list[str]) -> None:
     wire, batches = Wire(), 0
+    while not wire.quiet:
+        wire.talk()
     for step in steps:
         if step == "client":
             wire.client_sends()
@@ -512,9 +529,7 @@ def test_whatever_breaks_batches_arrive_once_in_order_and_versions_agree_in_the_
         elif step == "break":
             wire.connect()
     while not wire.quiet:
-        wire.client_sends()
-        wire.arrive()
-        wire.server_sends()
+        wire.talk()
     assert wire.delivered == list(range(1, batches + 1))
     assert len(wire.outbox) == 0
     assert wire.edge is not None

@@ -202,7 +202,8 @@ def test_a_refusal_that_no_retry_can_change_ends_the_link(refusal: AmsError) -> 
         assert event.final
         assert event.reason == str(refusal)
         assert event.code == ("budget_too_small" if isinstance(refusal, RefusedError) else "unsupported")
-        link.stop()
+        link._thread.join(TIMEOUT_S)
+        assert not link.alive
 
 
 def test_a_busy_server_is_not_the_end() -> None:
@@ -277,12 +278,15 @@ def test_snapshots_are_asked_for_at_most_once_in_a_while() -> None:
     with running_server(backend) as server:
         with running_link(server.port, lambda: hello_of(holds=held(2))) as (link, events):
             events.wait_count(ModelReceived)
-            for _ in range(3):
-                link.request_snapshot("update to version 3 is for other weights")
+            for number in range(9):
+                link.request_snapshot(f"{number}: update to version 3 is for other weights".ljust(400))
+            backend.connection().events.wait_count(SnapshotWanted)
             link.send_batch(batch(1))
             backend.connection().events.wait_count(BatchArrived)
-        wanted = backend.connection().events.all(SnapshotWanted)
-    assert wanted == [SnapshotWanted(reason="update to version 3 is for other weights")]
+            assert 400 + 1000 < link.traffic.sent_bytes < 2 * 400 + 1000
+        (wanted,) = backend.connection().events.all(SnapshotWanted)
+    assert isinstance(wanted, SnapshotWanted)
+    assert wanted.reason.startswith("0: update")
 
 
 def test_a_callback_that_fails_ends_the_link_and_is_kept() -> None:
