@@ -1,4 +1,5 @@
 import pytest
+from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, load_settings
 from ams_server.pacing import PacingConfig
@@ -10,6 +11,7 @@ from ams_server.training_config import TrainingConfig
 class TrainingSettings(TrainingConfig, SamplingConfig, PacingConfig, CommandSettings):
     """The parts that presets speak of, as a command has them."""
 
+    model_config = SettingsConfigDict(cli_prog_name="training")
     presets = PRESETS
     preset: str = "default"
     """Named set of defaults."""
