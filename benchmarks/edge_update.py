@@ -61,7 +61,12 @@ def frame_times_ms(slot: ModelSlot, worker: PatcherWorker, update: Update | None
     image = probe_image(512, 256)
     times_ms = []
     start_s = tick_s = time.perf_counter()
-    hand_over = threading.Timer(duration_s / 2, lambda: update and worker.submit(update))
+
+    def submit() -> None:
+        if update is not None:
+            worker.submit(update)
+
+    hand_over = threading.Timer(duration_s / 2, submit)
     hand_over.start()
     while tick_s < start_s + duration_s:
         time.sleep(max(0.0, tick_s - time.perf_counter()))

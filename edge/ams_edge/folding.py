@@ -2,12 +2,13 @@
 
 A convolution with weight w and bias c, followed by a batch norm of gain g, shift b, mean m, variance v and epsilon e, is the
 convolution with weight w s and bias (c - m) s + b, where s = g / sqrt(v + e) (Jacob et al., 2018, section 3.2). A batch norm
-that follows no convolution of its own becomes a convolution of each channel by itself, with w = 1.
+that follows no convolution of its own becomes a convolution of each channel by itself, with w = 1, or stays as it is, whichever
+ONNX Runtime does.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,17 +49,23 @@ class _BatchNorm:
 
 
 class Folding:
-    """A graph without batch norm, and the way from the flat vector to its initialisers."""
+    """A graph with as little batch norm as may be, and the way from the flat vector to its initialisers."""
 
-    def __init__(self, layout: ParameterLayout, graph: bytes) -> None:
+    def __init__(self, layout: ParameterLayout, graph: bytes, kept: Collection[str]) -> None:
         """Rewrite an ONNX graph whose external initialisers are the tensors of `layout`.
+
+        Args:
+            layout: of the flat vector.
+            graph: to be rewritten.
+            kept: names of the gains of the batch norms that stay.
 
         Raises:
             ModelError: the bytes are no ONNX graph.
         """
         model = onnx_graph.parse_model(graph)
         self._layout = layout
-        self._batch_norms = _take_out_batch_norms(model.graph, {tensor.name: tensor.size for tensor in layout.tensors})
+        sizes = {tensor.name: tensor.size for tensor in layout.tensors}
+        self._batch_norms = _take_out_batch_norms(model.graph, sizes, kept)
         used = {name for node in model.graph.node for name in node.input}
         self._plain = [tensor.name for tensor in layout.tensors if tensor.name in used]
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -69,7 +76,7 @@ class Folding:
         """Number of folded values."""
         onnx_graph.replace_external(model.graph, self.shapes)
         self.graph: bytes = model.SerializeToString()
-        """ONNX graph without batch norm, its initialisers external under the names of `shapes`."""
+        """The rewritten ONNX graph, its initialisers external under the names of `shapes`."""
 
     def fold(self, vector: Float32Array, out: Float32Array) -> None:
         """Write the initialisers that belong to `vector`, float32 [P], to `out`, float32 [size], one after the other."""
@@ -87,14 +94,14 @@ class Folding:
             yield name, tensors[name]
 
 
-def _take_out_batch_norms(graph: Any, sizes: Mapping[str, int]) -> list[_BatchNorm]:
-    """Make every batch norm whose tensors are in `sizes` (part of) a convolution with folded weights, and return them."""
+def _take_out_batch_norms(graph: Any, sizes: Mapping[str, int], kept: Collection[str]) -> list[_BatchNorm]:
+    """Make every batch norm that is not `kept` (part of) a convolution with folded weights, and return them."""
     makers = {output: node for node in graph.node for output in node.output}
     uses = Counter(name for node in graph.node for name in node.input) + Counter(each.name for each in graph.output)
     taken: list[_BatchNorm] = []
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]
-        if node.op_type != "BatchNormalization" or not sizes.keys() >= set(node.input[1:]):
+        if node.op_type != "BatchNormalization" or node.input[1] in kept or not sizes.keys() >= set(node.input[1:]):
             continue
         maker = makers.get(node.input[0])
         kernel = _own_kernel(makers.get(node.input[0]), uses, sizes)

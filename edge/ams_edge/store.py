@@ -112,17 +112,17 @@ class ModelStore:
             self.flush()
 
     def flush(self) -> None:
-        """Write the newest model if it is not on disk; a disk that refuses costs a log line, and the next offer tries again."""
+        """Write the newest model if it is not on disk; a disk that refuses costs a log line, and is asked again in its time."""
         if self._pending is None:
             return
-        model, self._pending = self._pending, None
         self._next_write_s = self._clock.now_s() + self._interval_s
         try:
-            _write(self.path, model)
+            _write(self.path, self._pending)
         except OSError as error:
             _log.warning("cannot store the model in %s: %s", self.path, error.strerror)
             return
-        self._bundle_on_disk = model.manifest.bundle_digest
+        self._bundle_on_disk = self._pending.manifest.bundle_digest
+        self._pending = None
 
 
 def _write(path: Path, model: StoredModel) -> None:
