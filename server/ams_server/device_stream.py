@@ -124,7 +124,7 @@ class DeviceStream:
     async def refuse(self, problem: Problem) -> None:
         """Tell the edge why the stream ends, if it listens."""
         self._session.send(problem)
-        with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(asyncio.TimeoutError, grpc.aio.BaseError):
             await asyncio.wait_for(self._write_all(), END_TIMEOUT_S)
 
     def _queue(self, message: ServerMessage) -> None:

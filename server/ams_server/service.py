@@ -90,7 +90,7 @@ class AdaptationService(AdaptationServicer):
         stream = DeviceStream(context, ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S))
         try:
             await self._serve_stream(stream)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.BaseError):
             # The edge is gone, or did not take its last message: the end of this stream and of nothing else.
             _log.debug("stream from %s is cut off", context.peer())
         except AmsError as error:
@@ -152,6 +152,8 @@ async def serve(
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
+    # It reports every edge that vanishes in the middle of a message with a traceback; the service has its own lines.
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
     server = grpc.aio.server(options=_server_options(), maximum_concurrent_rpcs=config.max_devices + _STREAMS_BEFORE_HELLO)
     service = AdaptationService(config, backend, clock)
     add_AdaptationServicer_to_server(service, server)
