@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import OrderedDict
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,12 +13,41 @@ from ams_common.messages import Applied, FrameBatch, Update
 
 REPORT_S = 1.0
 """Seconds between two "statistics" events."""
-LOG_EVERY = 10
-"""Statistics events for each line of the ordinary log."""
+LOG_S = 10.0
+"""Seconds between two lines of the ordinary log."""
 REMEMBERED_BATCHES = 64
 """Batches whose time is kept until an update has learnt from them."""
 
 _log = logging.getLogger(__name__)
+
+
+class Rates(NamedTuple):
+    """How fast things went."""
+
+    fps: float
+    uplink_kbps: float
+    downlink_kbps: float
+
+    def __str__(self) -> str:
+        return f"{self.fps:.1f} frames/s, up {self.uplink_kbps:.0f} kbit/s, down {self.downlink_kbps:.0f} kbit/s"
+
+
+class Totals(NamedTuple):
+    """What was counted since the start, at one time."""
+
+    time_s: float
+    frames: int
+    uplink_bytes: int
+    downlink_bytes: int
+
+    def since(self, earlier: "Totals") -> Rates:
+        """Return the mean rates since `earlier`."""
+        elapsed_s = self.time_s - earlier.time_s
+        return Rates(
+            fps=(self.frames - earlier.frames) / elapsed_s,
+            uplink_kbps=(self.uplink_bytes - earlier.uplink_bytes) * 8e-3 / elapsed_s,
+            downlink_kbps=(self.downlink_bytes - earlier.downlink_bytes) * 8e-3 / elapsed_s,
+        )
 
 
 class Statistics:
@@ -27,47 +57,44 @@ class Statistics:
         self._clock = clock
         self._events = events
         self._infer_ms: list[float] = []
-        self._reports = 0
-        self._reported_s = clock.now_s()
-        self._uplink_bytes = self._downlink_bytes = 0
+        self._frames = 0
+        self._reported = self._logged = Totals(clock.now_s(), 0, 0, 0)
         self._encoded_s: OrderedDict[int, float] = OrderedDict()
         self._learnt_us: int | None = None
 
     def count_frame(self, infer_ms: float) -> None:
         """Count a frame that was run, with the time it took (inference thread)."""
         self._infer_ms.append(infer_ms)
+        self._frames += 1
 
     def report(self, *, capture_time_us: int, version: int, sampling_hz: float, uplink_bytes: int, downlink_bytes: int) -> None:
         """Write statistics of the time since the last report, if REPORT_S seconds have passed (inference thread).
 
         `uplink_bytes` and `downlink_bytes` are totals since the start.
         """
-        elapsed_s = self._clock.now_s() - self._reported_s
-        if elapsed_s < REPORT_S or not self._infer_ms:
+        totals = Totals(self._clock.now_s(), self._frames, uplink_bytes, downlink_bytes)
+        if totals.time_s - self._reported.time_s < REPORT_S or not self._infer_ms:
             return
-        fps = len(self._infer_ms) / elapsed_s
-        uplink_kbps = (uplink_bytes - self._uplink_bytes) * 8e-3 / elapsed_s
-        downlink_kbps = (downlink_bytes - self._downlink_bytes) * 8e-3 / elapsed_s
+        rates = totals.since(self._reported)
         self._events.write(
             "statistics",
-            frames=len(self._infer_ms),
-            fps=round(fps, 2),
+            frames=totals.frames - self._reported.frames,
+            fps=round(rates.fps, 2),
             infer_ms_p50=round(float(np.median(self._infer_ms)), 3),
             infer_ms_p99=round(float(np.quantile(self._infer_ms, 0.99)), 3),
             version=version,
             sampling_hz=sampling_hz,
             model_age_s=self._model_age_s(capture_time_us),
-            uplink_kbps=round(uplink_kbps, 3),
-            downlink_kbps=round(downlink_kbps, 3),
+            uplink_kbps=round(rates.uplink_kbps, 3),
+            downlink_kbps=round(rates.downlink_kbps, 3),
             uplink_bytes=uplink_bytes,
             downlink_bytes=downlink_bytes,
         )
-        if self._reports % LOG_EVERY == 0:
-            _log.info("%.1f frames/s, version %d, up %.0f kbit/s, down %.0f kbit/s", fps, version, uplink_kbps, downlink_kbps)
-        self._reports += 1
-        self._reported_s = self._clock.now_s()
-        self._uplink_bytes, self._downlink_bytes = uplink_bytes, downlink_bytes
+        self._reported = totals
         self._infer_ms.clear()
+        if totals.time_s - self._logged.time_s >= LOG_S:
+            _log.info("%s, version %d", totals.since(self._logged), version)
+            self._logged = totals
 
     def batch_encoded(self, batch: FrameBatch, encode_ms: float) -> None:
         """Note a batch that is handed to the link (encoder thread)."""

@@ -118,8 +118,18 @@ class DeviceBackend:
         self._check(hello)
         session = self._sessions.pop(hello.device_id, None)
         if session is None or session.codec.name != self._codec_for(hello):
-            session = await asyncio.to_thread(self._new_session, hello)
-        session.budget = DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps)
+            session = await asyncio.to_thread(
+                new_session,
+                self._settings,
+                self._model,
+                teacher=self._teacher,
+                device=self._device,
+                clock=self._clock,
+                device_id=hello.device_id,
+                budget=_budget(hello),
+                codec=self._codec_for(hello),
+            )
+        session.budget = _budget(hello)
         self._sessions[hello.device_id] = session
         if len(self._sessions) > KEPT_SESSIONS:
             self._sessions.popitem(last=False)
@@ -139,22 +149,38 @@ class DeviceBackend:
             raise ConfigurationError(f"no update codec in common: the device has {', '.join(offered) or 'none'}")
         return self._settings.codec or offered[0]
 
-    def _new_session(self, hello: Hello) -> EdgeSession:
-        manifest, settings = self._model.manifest, self._settings
-        model = FlatModel(copy.deepcopy(self._model.module), manifest.layout, self._device)
-        return EdgeSession(
-            device_id=hello.device_id,
-            manifest=manifest,
-            budget=DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps),
-            frames=settings,
-            teacher=self._teacher,
-            trainer=Trainer(model, settings, mean=manifest.mean, std=manifest.std),
-            buffer=TrainingBuffer(settings.horizon_s),
-            codec=create_codec(self._codec_for(hello), manifest.layout),
-            sampling=SamplingController(settings),
-            pacing=PacingController(settings),
-            clock=self._clock,
-        )
+
+def new_session(
+    settings: ServerSettings,
+    model: StartingModel,
+    *,
+    teacher: Teacher,
+    device: torch.device,
+    clock: Clock,
+    device_id: str,
+    budget: DeviceBudget,
+    codec: str,
+) -> EdgeSession:
+    """Return the session of a device that starts from `model` and is trained on `device`."""
+    manifest = model.manifest
+    flat = FlatModel(copy.deepcopy(model.module), manifest.layout, device)
+    return EdgeSession(
+        device_id=device_id,
+        manifest=manifest,
+        budget=budget,
+        frames=settings,
+        teacher=teacher,
+        trainer=Trainer(flat, settings, mean=manifest.mean, std=manifest.std),
+        buffer=TrainingBuffer(settings.horizon_s),
+        codec=create_codec(codec, manifest.layout),
+        sampling=SamplingController(settings),
+        pacing=PacingController(settings),
+        clock=clock,
+    )
+
+
+def _budget(hello: Hello) -> DeviceBudget:
+    return DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps)
 
 
 class DeviceConnection:
