@@ -242,7 +242,8 @@ class Agent:
                 if event.final:
                     self._rejection = event
             case Disconnected() | Draining():
-                _log.warning("%s; %s", event.reason, "there is no model yet" if self._slot.current() is None else "the model runs on")
+                state = "there is no model yet" if self._slot.current() is None else "the model runs on"
+                _log.warning("%s; %s", event.reason, state)
                 self._events.write("disconnected", reason=event.reason)
             case BatchTaken():
                 pass
