@@ -9,6 +9,7 @@ from typing import TypeAlias
 import grpc.aio
 
 from ams_common.budget import TokenBucket
+from ams_common.errors import ProtocolError
 from ams_common.messages import ClientMessage, Drain, FrameBatch
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.client import ClientEvent, ClientSession, ProblemReported
@@ -66,6 +67,8 @@ class EdgeStream:
         while True:
             timeout_s = None if self.session.welcomed else WELCOME_TIMEOUT_S
             proto = await asyncio.wait_for(self.call.read(), timeout_s)
+            if proto is None:
+                raise ProtocolError("message is no protobuf of this protocol")
             if not isinstance(proto, pb.ServerMessage):
                 return None
             self.traffic.received_bytes += proto.ByteSize()

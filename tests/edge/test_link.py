@@ -1,10 +1,14 @@
 """The link over a real socket, against the real service with a scripted backend."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -40,6 +44,7 @@ from ams_common.session.client import (
     UpdateReceived,
 )
 from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
+from ams_common.wire import server_message_to_proto
 from ams_edge.link import LONGEST_RETRY_S, Link, LinkConfig, retry_pause_s
 
 
@@ -310,6 +315,60 @@ def test_a_callback_that_fails_ends_the_link_and_is_kept() -> None:
         assert not link.alive
         assert str(link.failure) == "disk is full"
         link.stop()
+
+
+@contextmanager
+def impostor(*answers: bytes) -> Iterator[int]:
+    """Run a server that answers a hello with these bytes and keeps the stream open; yield its port."""
+    over = threading.Event()
+
+    def adapt(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        next(requests)
+        yield from answers
+        over.wait(TIMEOUT_S)
+
+    handler: Any = grpc.stream_stream_rpc_method_handler(adapt)
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ams.Adaptation", {"Adapt": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        over.set()
+        server.stop(None).wait(TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"\xff\xff\xffgarbage", "no protobuf"),
+        (b"", "empty or of a newer protocol"),
+        (server_message_to_proto(update_to(3)).SerializeToString(), "before the welcome"),
+        (server_message_to_proto(replace(CONTROL, sampling_hz=-1.0)).SerializeToString(), "sampling_hz is -1"),
+    ],
+)
+def test_a_server_that_talks_nonsense_is_left_alone_for_a_while(answer: bytes, reason: str) -> None:
+    with impostor(answer) as port, running_link(port) as (link, events):
+        events.wait_count(Disconnected)
+        (event,) = events.items
+        assert isinstance(event, Disconnected)
+        assert reason in event.reason
+        assert link.alive
+        assert not link.connected
+
+
+def test_a_stop_does_not_wait_for_a_server_that_never_welcomes() -> None:
+    hellos = Mailbox()
+
+    def make_hello() -> Hello:
+        hellos.put(hello_of())
+        return hello_of()
+
+    with impostor() as port, running_link(port, make_hello) as (link, _):
+        hellos.wait_count(Hello)
+        link.stop()
+        assert not link.alive
 
 
 def test_retries_double_up_to_five_seconds_and_are_spread() -> None:
