@@ -86,9 +86,9 @@ def test_enlarging_is_bilinear_about_pixel_centres() -> None:
 
 def test_shrinking_averages() -> None:
     stripes = np.zeros((1, 8, 64, 3), np.uint8)
-    stripes[:, :, ::2] = 200
+    stripes[:, :, 3::8] = stripes[:, :, 4::8] = 200
     pixels = network_input(stripes, (8, 8), PLAIN, UNIT, CPU)
-    assert (pixels - 100).abs().max() < 20
+    assert (pixels - 50).abs().max() < 15
 
 
 def test_frames_may_be_read_only_and_are_left_alone() -> None:
@@ -116,7 +116,7 @@ def test_bfloat16_logits_are_enlarged_in_float32() -> None:
 
 
 def test_label_maps_go_by_nearest_neighbour_and_drop_unknown_values() -> None:
-    values = torch.tensor([[[0, 11], [-1, 3]]])
+    values = torch.tensor([[[0, 11], [-250, 3]]])
     expected = [[0, 0, IGNORE, IGNORE], [0, 0, IGNORE, IGNORE], [IGNORE, IGNORE, 3, 3], [IGNORE, IGNORE, 3, 3]]
     assert labels_from_map(values, 11, (4, 4))[0].tolist() == expected
 

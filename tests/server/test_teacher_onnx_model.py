@@ -86,7 +86,9 @@ def test_other_element_types(tmp_path: Path, element: int) -> None:
 
 
 def test_a_fixed_number_of_images_is_filled_up(tmp_path: Path) -> None:
-    labels = teacher(save_model(tmp_path, [2, 3, 64, 96], identity())).label(coloured(3), [0] * 3)
+    labeller = teacher(save_model(tmp_path, [2, 3, 64, 96], identity()))
+    labels = labeller.label(coloured(3), [0] * 3)
+    assert labeller.fixed_batch == 2
     assert len(labels) == 3
     assert_colours(labels)
 

@@ -57,6 +57,8 @@ class NetworkTeacher:
     """Subtracted from RGB values in 0..255."""
     std: RGB = IMAGENET_STD
     """Divides what remains."""
+    fixed_batch: int = 0
+    """Frames that one run takes, for a network that takes no other number; 0 where it takes any."""
 
     def __post_init__(self) -> None:
         if min(self.std) <= 0:
@@ -72,7 +74,7 @@ class NetworkTeacher:
         count, height, width, _ = images.shape
         labels = np.empty((count, height, width), np.uint8)
         size = self.size.of_frame(height, width)
-        for part in _parts(count, frames_a_run(size, self.device)):
+        for part in _parts(count, self.fixed_batch or frames_a_run(size, self.device)):
             pixels = network_input(images[part], size, self.mean, self.std, self.device)
             labels[part] = self._labels(self._run(pixels), (height, width))
         return labels

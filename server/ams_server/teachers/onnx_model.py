@@ -46,7 +46,14 @@ def onnx_teacher(path: Path, classes: ClassSet, size: InputSize, mean: RGB, std:
     except Exception as error:  # ONNX Runtime has no public base class for its exceptions
         raise ModelError(f"teacher model {str(path)!r} cannot be run: {first_line(error)}") from error
     return NetworkTeacher(
-        classes=classes, identity=identity, infer=infer, size=seen, device=torch.device("cpu"), mean=mean, std=std
+        classes=classes,
+        identity=identity,
+        infer=infer,
+        size=seen,
+        device=torch.device("cpu"),
+        mean=mean,
+        std=std,
+        fixed_batch=layout.count,
     )
 
 
@@ -88,7 +95,7 @@ class _InputLayout:
 
 
 class _Inference:
-    """Runs a session in batches of the size that it takes."""
+    """Runs a session; where it takes a fixed number of images, fewer are filled up with black ones."""
 
     def __init__(self, session: ort.InferenceSession, layout: _InputLayout, classes: int) -> None:
         self._session = session
@@ -98,12 +105,8 @@ class _Inference:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map normalised images, float32 [N, 3, h, w], to logits [N, C, any, any] or labels [N, any, any]."""
-        length = self._layout.count or len(images)
-        return torch.cat([self._run(part, length) for part in torch.split(images, length)])
-
-    def _run(self, images: Tensor, length: int) -> Tensor:
         pixels = images.permute(0, 2, 3, 1) if self._layout.channels_last else images
-        array = np.zeros((length, *pixels.shape[1:]), self._layout.element)
+        array = np.zeros((self._layout.count or len(images), *pixels.shape[1:]), self._layout.element)
         array[: len(images)] = pixels.numpy()
         output = self._session.run([self._output], {self._layout.name: array})[0]
         return self._channels_first(np.asarray(output)[: len(images)])
