@@ -17,7 +17,7 @@ from ams_common.budget import batch_target_bytes, parameters_for_budget
 from ams_common.classes import UInt8Array
 from ams_common.clock import Clock
 from ams_common.layout import Float32Array, weights_digest
-from ams_common.messages import Control, FrameBatch, ModelManifest, Update
+from ams_common.messages import MAX_BATCH_BYTES, Control, FrameBatch, ModelManifest, Update
 from ams_common.settings import PartConfig
 from ams_common.update_codec import UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
@@ -113,7 +113,7 @@ class EdgeSession:
         return Control(
             sampling_hz=self.sampling.rate_hz,
             update_interval_s=interval_s,
-            batch_bytes=batch_target_bytes(self.budget.uplink_bps, interval_s),
+            batch_bytes=min(MAX_BATCH_BYTES, batch_target_bytes(self.budget.uplink_bps, interval_s)),
             frame_width=width,
             frame_height=height,
         )
