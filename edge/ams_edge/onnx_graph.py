@@ -138,4 +138,5 @@ def float_values(tensor: Any) -> Float32Array:
     size = math.prod(tensor.dims)
     if tensor.data_type != _FLOAT or len(tensor.raw_data) != 4 * size:
         raise ModelError(f"initialiser {tensor.name!r} of type {tensor.data_type} does not hold {size} raw float32 values")
-    return np.frombuffer(tensor.raw_data, "<f4").reshape(tensor.dims).astype(np.float32, copy=False)
+    values: Float32Array = np.frombuffer(tensor.raw_data, "<f4").reshape(tensor.dims).astype(np.float32, copy=False)
+    return values

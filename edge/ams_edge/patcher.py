@@ -233,15 +233,16 @@ class PatcherWorker:
     def _run(self) -> None:
         _lower_priority()
         try:
+            self._patcher.prepare_updates()
             while (item := self._next()) is not None:
                 self._handle(item)
-            if self._store is not None:
-                self._store.flush()
         except Exception as error:
             self.failure = error
             _log.error("patcher has stopped: %s: %s", type(error).__name__, error, exc_info=error)
         finally:
             self._queue.close()
+            if self._store is not None:
+                self._store.flush()
 
     def _next(self) -> Update | StoredModel | None:
         """Wait for something to do, and store what is due meanwhile; None at the end."""

@@ -189,6 +189,9 @@ def test_classes_that_cannot_win_are_left_out() -> None:
     logits[1] += 1
     logits[3, 0, 0] += 2
     assert possible_winners(logits) == [1, 3]
+    labels = LabelHead(6, 6).labels(logits, 6, 6)
+    assert labels[0, 0] == 3
+    assert (labels[3:] == 1).all()
 
 
 def test_equal_logits_give_the_first_class() -> None:

@@ -290,18 +290,22 @@ def test_a_worker_installs_patches_and_refuses_in_order() -> None:
     assert patcher.state.version == 1
 
 
-def test_a_worker_prepares_updates_after_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("installed_before", [False, True])
+def test_a_worker_prepares_updates_of_its_model(installed_before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     worker, patcher, told = make_worker()
-    worker.start()
     model = tiny_model()
-    worker.submit(model)
+    if installed_before:
+        patcher.install(model)
+    worker.start()
+    if not installed_before:
+        worker.submit(model)
     worker.submit(tiny_update(model))
-    told.wait(2)
+    told.wait(1 if installed_before else 2)
     monkeypatch.setattr(Backend, "_open", no_session)
     assert patcher.state is not None
     worker.submit(tiny_update(patcher.state))
     worker.stop()
-    assert [version for version, _ in told.applied] == [0, 1, 2]
+    assert told.applied[-2:] == [(1, 1), (2, 2)]
 
 
 def test_a_full_queue_gives_up_the_oldest_so_that_the_gap_is_noticed() -> None:
