@@ -17,10 +17,14 @@ from ams_edge.store import StoreConfig
 DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def _machine_name() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("._-")[:64] or "device"
+
+
 class DeviceConfig(PartConfig):
     """The device and what it may use."""
 
-    device_id: str = Field(default_factory=socket.gethostname)
+    device_id: str = Field(default_factory=_machine_name)
     """Name of this device, unique among the devices of its server; by default the name of the machine."""
     uplink_kbps: float = Field(default=0.0, ge=0)
     """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit: then 200 for pictures, as in the paper."""
