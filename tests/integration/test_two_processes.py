@@ -65,15 +65,17 @@ def test_labels_become_better_over_a_real_connection(scene: Path, tmp_path: Path
 
 def test_the_edge_runs_on_without_its_server_and_after_a_restart(scene: Path, tmp_path: Path) -> None:
     video = ["--source", str(scene / "video.mp4")]
-    with server(tmp_path / "server", server_arguments(scene)) as (serving, address):
-        with edge(tmp_path / "edge", address, tmp_path / "state", video) as device:
-            device.wait_for("swap")
-            serving.process.kill()
-            device.wait_for("disconnected")
-            frames_then = sum(int(str(each["frames"])) for each in device.events("statistics"))
-            assert device.wait(60) == 0, device.log
-            assert sum(int(str(each["frames"])) for each in device.events("statistics")) > frames_then
-            version = device.events("swap")[-1]["version"]
+    with (
+        server(tmp_path / "server", server_arguments(scene)) as (serving, address),
+        edge(tmp_path / "edge", address, tmp_path / "state", video) as device,
+    ):
+        device.wait_for("swap")
+        serving.process.kill()
+        device.wait_for("disconnected")
+        frames_then = sum(int(str(each["frames"])) for each in device.events("statistics"))
+        assert device.wait(60) == 0, device.log
+        assert sum(int(str(each["frames"])) for each in device.events("statistics")) > frames_then
+        version = device.events("swap")[-1]["version"]
     with edge(
         tmp_path / "again", address, tmp_path / "state", [*video, "--fast", "--labels", str(tmp_path / "labels")]
     ) as device:
