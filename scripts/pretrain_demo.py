@@ -65,10 +65,10 @@ TEACHER = Pretraining(
     first_seed=100_000,
     worlds=300,
     views_per_world=10,
-    crop=(224, 384),
-    shares=(0.65, 1.0),
+    crop=(192, 320),
+    shares=(0.5, 0.9),
     size=(288, 512),
-    steps=3600,
+    steps=2400,
 )
 STUDENT = Pretraining(
     file_name="street_student.safetensors",

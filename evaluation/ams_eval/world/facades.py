@@ -1,5 +1,8 @@
 """Walls of buildings as textures, 20 pixels a metre: floors, windows, balconies, shops, roofs."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 
@@ -10,6 +13,9 @@ from ams_eval.world.styles import RGB, DistrictStyle, FacadeKind
 PIXELS_PER_M = 20
 FLOOR_M = 3.2
 _FLOOR_PX = round(FLOOR_M * PIXELS_PER_M)
+Box: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
+WindowPainter: TypeAlias = Callable[[UInt8Array, np.random.Generator, Box], None]
 _LAMPS: tuple[RGB, ...] = ((255, 214, 140), (255, 196, 110), (255, 236, 190), (210, 226, 255))
 
 
@@ -18,10 +24,10 @@ def facade_texture(rng: np.random.Generator, style: DistrictStyle, width_m: floa
     kind = style.facade_kinds[rng.integers(len(style.facade_kinds))]
     wall = _varied(rng, style.facades[rng.integers(len(style.facades))])
     image = _bare_wall(rng, kind, wall, floors * _FLOOR_PX, round(width_m * PIXELS_PER_M))
-    draw_window = _WINDOWS[int(rng.integers(len(_WINDOWS)))]
+    window = _WINDOWS[int(rng.integers(len(_WINDOWS)))]
     columns = max(2, round(width_m / (1.7 if kind == "glass" else rng.uniform(2.0, 3.0))))
     for floor in range(floors - 1):
-        draw_floor(image, rng, floor, columns, kind, draw_window)
+        _draw_floor(image, rng, floor, columns, kind, _glass if kind == "glass" else window)
     (_shop_front if shops else _entrance)(image, rng, columns)
     _cornice(image, wall)
     return image
@@ -33,7 +39,7 @@ def wall_texture(rng: np.random.Generator, style: DistrictStyle, width_m: float,
     image = _bare_wall(rng, "plaster", wall, floors * _FLOOR_PX, round(width_m * PIXELS_PER_M))
     for floor in range(floors):
         if rng.random() < 0.5:
-            draw_floor(image, rng, floor, 3, "plaster", _plain_window)
+            _draw_floor(image, rng, floor, 3, "plaster", _plain_window)
     shade(image, np.full(image.shape[:2], 0.82, np.float32))
     return image
 
@@ -47,17 +53,16 @@ def roof_texture(rng: np.random.Generator, width_px: int = 128, height_px: int =
     return image
 
 
-def draw_floor(
-    image: UInt8Array, rng: np.random.Generator, floor: int, columns: int, kind: FacadeKind, draw_window: object
+def _draw_floor(
+    image: UInt8Array, rng: np.random.Generator, floor: int, columns: int, kind: FacadeKind, window: WindowPainter
 ) -> None:
     """Draw one storey's windows; floor 0 is the top one."""
-    assert callable(draw_window)
     top, pitch = floor * _FLOOR_PX, image.shape[1] / columns
     width = round(pitch * (0.88 if kind == "glass" else 0.5))
     for column in range(columns):
         left = round((column + 0.5) * pitch - width / 2)
         box = (left, top + (5 if kind == "glass" else 15), left + width, top + _FLOOR_PX - (5 if kind == "glass" else 13))
-        draw_window(image, rng, box)
+        window(image, rng, box)
     if kind == "plaster":
         cv2.line(image, (0, top), (image.shape[1], top), _times(image[top + 4, 1], 0.86), 2)
 
@@ -80,7 +85,7 @@ def _brick_courses(image: UInt8Array, colour: RGB) -> None:
             cv2.line(image, (x, y), (x, y + 5), mortar, 1)
 
 
-def _plain_window(image: UInt8Array, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+def _plain_window(image: UInt8Array, rng: np.random.Generator, box: Box) -> None:
     left, top, right, bottom = box
     cv2.rectangle(image, (left - 2, top - 2), (right + 2, bottom + 2), (232, 230, 224, 0), -1)
     _glass(image, rng, box)
@@ -90,7 +95,7 @@ def _plain_window(image: UInt8Array, rng: np.random.Generator, box: tuple[int, i
     cv2.rectangle(image, (left - 4, bottom + 2), (right + 4, bottom + 4), (150, 146, 140, 0), -1)
 
 
-def _shuttered_window(image: UInt8Array, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+def _shuttered_window(image: UInt8Array, rng: np.random.Generator, box: Box) -> None:
     left, top, right, bottom = box
     shutter = ((70, 104, 90, 0), (112, 78, 58, 0), (82, 98, 122, 0))[image.shape[1] % 3]
     wing = max(3, (right - left) // 3)
@@ -101,7 +106,7 @@ def _shuttered_window(image: UInt8Array, rng: np.random.Generator, box: tuple[in
     _plain_window(image, rng, box)
 
 
-def _balcony_window(image: UInt8Array, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+def _balcony_window(image: UInt8Array, rng: np.random.Generator, box: Box) -> None:
     left, top, right, bottom = box
     _plain_window(image, rng, (left, top, right, bottom + 6))
     for x in range(left - 5, right + 7, 4):
@@ -113,7 +118,7 @@ def _balcony_window(image: UInt8Array, rng: np.random.Generator, box: tuple[int,
 _WINDOWS = (_plain_window, _shuttered_window, _balcony_window)
 
 
-def _glass(image: UInt8Array, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+def _glass(image: UInt8Array, rng: np.random.Generator, box: Box) -> None:
     """Panes mirror the sky in their upper part; in the dark a third of them is lit."""
     left, top, right, bottom = box
     pane = image[max(top, 0) : bottom, max(left, 0) : right]

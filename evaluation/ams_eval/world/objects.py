@@ -12,6 +12,7 @@ from ams_eval.world.painter import BUILDING, CAR, PERSON, Canvas, Sprite, paint_
 from ams_eval.world.styles import RGB
 from ams_eval.world.vehicle_mesh import SHAPES, vehicle_mesh
 
+BUILDING_DEPTH_M = 11.0
 _NEAREST_M = 1.2
 _DETAIL_M = 60.0
 _SHADE_CORNERS = 10
@@ -45,17 +46,16 @@ class Building:
     side: Sequence[UInt8Array] | None
     """The wall that looks along the street; None where the next house hides it."""
     roof: Sequence[UInt8Array] | None
-    depth_m: float = 11.0
 
     def footprint(self, bend: Bend) -> FloatArray | None:
         """Houses throw their shadow in the ground's texture."""
 
     def paint(self, canvas: Canvas, camera: Camera, bend: Bend) -> None:
         """Paint roof, side wall and front."""
-        up, away = np.array((0.0, self.height_m, 0.0)), np.array((np.sign(self.d) * self.depth_m, 0.0, 0.0))
+        up, away = np.array((0.0, self.height_m, 0.0)), np.array((np.sign(self.d) * BUILDING_DEPTH_M, 0.0, 0.0))
         near, far = bend.place(self.s, self.d), bend.place(self.far_s, self.d)
         if self.roof is not None:
-            ridge = 0.5 * away + (0.0, 0.34 * self.depth_m, 0.0)
+            ridge = 0.5 * away + (0.0, 0.34 * BUILDING_DEPTH_M, 0.0)
             if self.side is not None:
                 self._paint_gable(canvas, camera, near + up, away, ridge, self.side[-1])
             paint_plane(canvas, camera, near + up + ridge, far - near, -ridge * 1.06, self.roof, BUILDING)

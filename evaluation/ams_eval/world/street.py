@@ -9,16 +9,14 @@ from functools import cached_property
 
 import numpy as np
 
-from ams_common.classes import UInt8Array
-from ams_eval.world.facades import PIXELS_PER_M, facade_texture, roof_texture, wall_texture
+from ams_eval.world.block import block_things
+from ams_eval.world.district import District
 from ams_eval.world.geometry import Bend
 from ams_eval.world.ground import BLOCK_M, CROSSING_M, Ground, make_tile
-from ams_eval.world.objects import Building, CutOut, Paintable, Vehicle, Walker
-from ams_eval.world.painter import VEGETATION, Sprite, pyramid
+from ams_eval.world.objects import Paintable, Vehicle, Walker
 from ams_eval.world.sky import Backdrop, make_backdrop
-from ams_eval.world.sprites import Looks, bush_sprite, person_sprites, tree_sprite
-from ams_eval.world.styles import RGB, DistrictStyle, TreeKind
-from ams_eval.world.vehicle_mesh import SHAPES
+from ams_eval.world.styles import DistrictStyle
+from ams_eval.world.vehicle_mesh import CAR_KINDS
 
 _SEEN_M = 135.0
 _TRAFFIC_SEEN_M = 100.0
@@ -29,66 +27,6 @@ _WALKING_MPS = 1.25
 _STRIDE_M = 1.4
 _CLEAR_M = 13.0
 """Distance of the camera from a zebra at which people have left the road."""
-_KINDS = ("saloon", "hatchback", "hatchback", "estate", "saloon", "van")
-
-
-@dataclass(frozen=True)
-class Gait:
-    """One person's strides."""
-
-    along: Sequence[Sprite]
-    rightwards: Sequence[Sprite]
-    leftwards: Sequence[Sprite]
-
-    @staticmethod
-    def of(looks: Looks, umbrella: RGB | None) -> "Gait":
-        """Draw the strides of a person, with an umbrella or without."""
-        across = person_sprites(looks, True, umbrella)
-        return Gait(person_sprites(looks, False, umbrella), across, [sprite.mirrored() for sprite in across])
-
-
-@dataclass(frozen=True)
-class Person:
-    """One person in both kinds of weather."""
-
-    dry: Gait
-    wet: Gait
-
-
-@dataclass(frozen=True)
-class District:
-    """A style with everything drawn that its streets are furnished with."""
-
-    style: DistrictStyle
-    fronts: list[list[UInt8Array]]
-    sides: list[list[UInt8Array]]
-    roofs: list[list[UInt8Array]]
-    trees: list[Sprite]
-    bushes: list[Sprite]
-    people: list[Person]
-
-    @staticmethod
-    def furnish(rng: np.random.Generator, style: DistrictStyle, variety: int) -> "District":
-        """Draw `variety` house fronts, and trees and people in proportion."""
-        fronts = []
-        for _ in range(variety):
-            width, floors = float(rng.uniform(*style.building_m)), int(rng.integers(style.floors[0], style.floors[1] + 1))
-            fronts.append(pyramid(facade_texture(rng, style, width, floors, bool(rng.random() < style.shop_share))))
-        kinds: list[TreeKind] = [style.trees[i % len(style.trees)] for i in range(max(3, variety // 2))]
-        return District(
-            style,
-            fronts,
-            [pyramid(wall_texture(rng, style, 11.0, style.floors[1])) for _ in range(3)],
-            [pyramid(roof_texture(rng)) for _ in range(2)],
-            [tree_sprite(rng, kind, style.leaves[i % len(style.leaves)]) for i, kind in enumerate(kinds)],
-            [bush_sprite(rng, style.leaves[i % len(style.leaves)]) for i in range(3)],
-            [_person(rng, style) for _ in range(variety)],
-        )
-
-
-def _person(rng: np.random.Generator, style: DistrictStyle) -> Person:
-    looks, umbrella = Looks.random(rng, style.clothes), style.clothes[rng.integers(len(style.clothes))]
-    return Person(Gait.of(looks, None), Gait.of(looks, umbrella if rng.random() < 0.7 else None))
 
 
 @dataclass(frozen=True)
@@ -145,12 +83,7 @@ class Street:
         if index not in self._blocks:
             rng = np.random.default_rng((self.seed, 1, index + 1000))
             district, start = self.district_at(index * BLOCK_M), index * BLOCK_M
-            self._blocks[index] = [
-                each
-                for side in (-1, 1)
-                for part in (_houses, _trees, _bushes, _parked)
-                for each in part(rng, district, start, side)
-            ]
+            self._blocks[index] = list(block_things(rng, district, start))
         return self._blocks[index]
 
     def _drawn(self, purpose: int, index: int) -> np.random.Generator:
@@ -172,7 +105,7 @@ class Street:
 
     def _vehicle(self, rng: np.random.Generator, s: float, d: float, heading: int, bus: bool) -> Vehicle:
         colours = self.district_at(s).style.cars
-        kind = "bus" if bus else _KINDS[rng.integers(len(_KINDS))]
+        kind = "bus" if bus else CAR_KINDS[rng.integers(len(CAR_KINDS))]
         return Vehicle(kind=kind, colour=colours[rng.integers(len(colours))], s=s, d=d, heading=heading)
 
     def _strollers(self, moment: Moment) -> Iterator[Paintable]:
@@ -213,56 +146,3 @@ class Street:
             height_m=float(rng.uniform(1.95, 2.3)),
             phase=walked * 2 * reach / _STRIDE_M,
         )
-
-
-def _houses(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
-    style = district.style
-    s, end = start + 0.8 * style.pavement_m - 2, start + CROSSING_M[0] - 0.8 * style.pavement_m
-    front_m, hidden_m = style.road_half_m + style.pavement_m + style.verge_m, 0.0
-    while True:
-        front = district.fronts[rng.integers(len(district.fronts))]
-        width = front[0].shape[1] / PIXELS_PER_M
-        if s + width > end:
-            return
-        side_wall = district.sides[rng.integers(len(district.sides))]
-        height_m = front[0].shape[0] / PIXELS_PER_M
-        yield Building(
-            s=s,
-            far_s=s + width,
-            d=side * front_m,
-            height_m=height_m,
-            front=front,
-            side=side_wall if height_m > hidden_m else None,
-            roof=district.roofs[rng.integers(len(district.roofs))] if rng.random() < style.pitched_share else None,
-        )
-        gap = float(rng.uniform(1.5, 6)) if rng.random() < style.gap_share else 0.0
-        hidden_m = 0.0 if gap else height_m
-        s += width + gap
-
-
-def _trees(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
-    style, s = district.style, start + float(rng.uniform(3, 9))
-    while s < start + CROSSING_M[0] - 6:
-        in_verge = style.verge_m > 1.5 and rng.random() < 0.5
-        d = style.road_half_m + (style.pavement_m + 0.5 * style.verge_m if in_verge else 0.7)
-        tree, height = district.trees[rng.integers(len(district.trees))], float(rng.uniform(5.5, 9.5))
-        yield CutOut(sprite=tree, s=s, d=side * d, height_m=height, label=VEGETATION, shade_m=1.1)
-        s += style.tree_spacing_m * float(rng.uniform(0.7, 1.4))
-
-
-def _bushes(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
-    style = district.style
-    d = style.road_half_m + style.pavement_m + min(0.8, 0.5 * style.verge_m)
-    for s in np.arange(start + 4, start + CROSSING_M[0] - 5, 2.2):
-        if style.verge_m > 0 and rng.random() < style.bush_share:
-            bush = district.bushes[rng.integers(len(district.bushes))]
-            yield CutOut(sprite=bush, s=float(s), d=side * d, height_m=float(rng.uniform(0.9, 1.8)), label=VEGETATION)
-
-
-def _parked(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:
-    style = district.style
-    for s in np.arange(start + 4, start + CROSSING_M[0] - 10, 6.2):
-        if rng.random() < style.parked_share:
-            kind, colour = _KINDS[rng.integers(len(_KINDS))], style.cars[rng.integers(len(style.cars))]
-            d = side * (style.road_half_m - 0.15 - SHAPES[kind].width / 2)
-            yield Vehicle(kind=kind, colour=colour, s=float(s), d=d, heading=side)

@@ -65,6 +65,8 @@ SHAPES = {
     "van": Shape(length=5.2, width=2.0, height=2.3, waist=1.1, bonnet=1.0, cabin=(-2.58, -2.55, 1.35, 2.1), panelled=True),
     "bus": Shape(length=9.5, width=2.5, height=3.0, waist=1.2, bonnet=1.18, cabin=(-4.74, -4.7, 4.6, 4.74)),
 }
+CAR_KINDS = ("saloon", "hatchback", "hatchback", "estate", "saloon", "van")
+"""What is on the road beside buses, each as often as here."""
 
 
 @dataclass(frozen=True)
