@@ -11,6 +11,7 @@ from ams_common.budget import (
     UNLIMITED_PARAMETERS,
     TokenBucket,
     batch_target_bytes,
+    burst_bytes,
     least_downlink_bps,
     least_uplink_bps,
     parameters_for_budget,
@@ -97,6 +98,11 @@ def test_threads_do_not_lose_what_others_spend() -> None:
     for thread in threads:
         thread.join()
     assert bucket.wait_s(1) == pytest.approx(4.0)
+
+
+def test_the_burst_is_one_default_interval_of_the_rate() -> None:
+    assert burst_bytes(200_000) == 250_000
+    assert burst_bytes(0) == 1, "a bucket without a limit still needs some size"
 
 
 def test_the_paper_s_budgets() -> None:

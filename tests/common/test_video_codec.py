@@ -150,7 +150,7 @@ def test_the_stream_is_bt709_of_limited_range_and_says_so() -> None:
     encoded = encode_frames([frame], (0,), target_bytes=10_000)
     context = VideoCodecContext.create("h264", "r")
     decoded = [*context.decode(av.Packet(encoded.packets[0][1])), *context.decode(None)][0]
-    assert (decoded.colorspace, decoded.color_primaries, decoded.color_trc, decoded.color_range) == (1, 1, 1, 1)
+    assert (decoded.colorspace, context.color_primaries, context.color_trc, decoded.color_range) == (1, 1, 1, 1)
     red, green, blue = (value / 255 for value in (220, 60, 20))
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     expected = (16 + 219 * luma, 128 + 224 * (blue - luma) / 1.8556, 128 + 224 * (red - luma) / 1.5748)
