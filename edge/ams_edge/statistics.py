@@ -78,10 +78,12 @@ class Statistics:
         rates = totals.since(self._reported)
         self._events.write(
             "statistics",
+            capture_time_s=round(capture_time_us / 1e6, 3),
             frames=totals.frames - self._reported.frames,
             fps=round(rates.fps, 2),
             infer_ms_p50=round(float(np.median(self._infer_ms)), 3),
             infer_ms_p99=round(float(np.quantile(self._infer_ms, 0.99)), 3),
+            infer_ms=[round(each, 3) for each in self._infer_ms],
             version=version,
             sampling_hz=sampling_hz,
             model_age_s=self._model_age_s(capture_time_us),

@@ -1,0 +1,1 @@
+"""The HTML report of the demo: one file that needs nothing else."""

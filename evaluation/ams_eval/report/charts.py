@@ -1,0 +1,116 @@
+"""The plots of the report."""
+
+import math
+from typing import NamedTuple
+
+from ams_eval.report.chart import Chart, Span, rolling_mean, span_above_zero
+from ams_eval.result import DemoResult
+from ams_eval.run_log import RunLog, Swap
+from ams_eval.scores import Comparison
+
+RATE_WINDOW_S = 10.0
+"""Width of the window over which rates are taken: two update intervals of the demo."""
+
+
+class Part(NamedTuple):
+    """A part of an update's latency."""
+
+    name: str
+    style: str
+    duration_s: float
+
+
+def miou_chart(result: DemoResult, comparison: Comparison, reference: str) -> str:
+    """Return mIoU over time with and without adaptation, as SVG."""
+    times_s = comparison.adapted.times_s.tolist()
+    without, adapted = (100 * each.windowed_miou() for each in (comparison.without, comparison.adapted))
+    chart = _over_time(result, f"mIoU against {reference} over time, in per cent", Span(0, 100), "%")
+    chart.height = 260
+    chart.gain(times_s, without.tolist(), adapted.tolist())
+    chart.ticks(result.log.swap_capture_s(swap) for swap in result.log.swaps)
+    chart.line(times_s, without.tolist(), "without")
+    chart.line(times_s, adapted.tolist(), "adapted")
+    return chart.svg()
+
+
+def rates_chart(result: DemoResult) -> str:
+    """Return uplink and downlink over time beside the budgets, as SVG."""
+    seconds, budgets = result.log.seconds, result.budgets
+    times_s = [each.capture_time_s for each in seconds]
+    up = rolling_mean(times_s, [8e-3 * each.uplink_bytes for each in seconds], RATE_WINDOW_S)
+    down = rolling_mean(times_s, [8e-3 * each.downlink_bytes for each in seconds], RATE_WINDOW_S)
+    chart = _over_time(result, "rates over time, in kbit/s", span_above_zero(up, down, budgets), "kbit/s")
+    for budget, name, style in ((budgets.uplink_kbps, "uplink", "up"), (budgets.downlink_kbps, "downlink", "down")):
+        if budget:
+            chart.level(budget, f"{name} budget {budget:g}", style)
+    chart.line(times_s, up, "up")
+    chart.line(times_s, down, "down")
+    return chart.svg()
+
+
+def sampling_chart(result: DemoResult) -> str:
+    """Return the sampling rate over time, as SVG."""
+    times_s = [each.capture_time_s for each in result.log.seconds]
+    rates_hz = [each.sampling_hz for each in result.log.seconds]
+    chart = _over_time(result, "sampling rate over time, in frames per second", span_above_zero(rates_hz), "Hz")
+    chart.height = 170
+    chart.line(times_s, rates_hz, "sampling")
+    return chart.svg()
+
+
+def age_chart(result: DemoResult) -> str:
+    """Return model age and update interval over time, as SVG."""
+    seconds = result.log.seconds
+    ages_s = [math.nan if each.model_age_s is None else each.model_age_s for each in seconds]
+    swaps = {swap.version: result.log.swap_capture_s(swap) for swap in result.log.swaps}
+    intervals = [(swaps[version], interval_s) for version, interval_s in result.log.intervals_s if version in swaps]
+    values = [interval_s for _, interval_s in intervals]
+    chart = _over_time(result, "model age and update interval over time, in seconds", span_above_zero(ages_s, values), "s")
+    chart.height = 170
+    chart.line([each.capture_time_s for each in seconds], ages_s, "age")
+    chart.line([time_s for time_s, _ in intervals], values, "interval")
+    return chart.svg()
+
+
+def latency_chart(log: RunLog) -> str:
+    """Return what each update took from batch to swap, part by part, as SVG."""
+    stacks = [(swap, latency_parts(log, swap)) for swap in log.swaps]
+    heights = [sum(part.duration_s for part in parts) for _, parts in stacks]
+    last = max((swap.version for swap in log.swaps), default=1)
+    chart = Chart(
+        title="latency of each update, in seconds",
+        x=Span(0.4, last + 0.6),
+        y=span_above_zero(heights),
+        y_unit="s",
+        x_unit="",
+        height=220,
+    )
+    for swap, parts in stacks:
+        top = 0.0
+        for part in parts:
+            hint = f"version {swap.version}: {part.name} {part.duration_s:.2f} s"
+            chart.bar(swap.version, 0.66, top, top + part.duration_s, f"fill-{part.style}", hint)
+            top += part.duration_s
+    return chart.svg()
+
+
+def latency_parts(log: RunLog, swap: Swap) -> list[Part]:
+    """Return the parts of an update's latency in the order in which they happen; what is left over is transfer and waiting."""
+    batch = log.batch_of(swap)
+    known = [
+        Part("encode", "encode", batch.encode_ms / 1e3 if batch else 0.0),
+        Part("label", "label", swap.label_ms / 1e3),
+        Part("train", "train", swap.train_ms / 1e3),
+        Part("code", "code", swap.code_ms / 1e3),
+        Part("build and swap", "build", swap.build_ms / 1e3),
+    ]
+    total_s = sum(part.duration_s for part in known)
+    rest_s = max(0.0, (swap.batch_to_swap_s or 0.0) - total_s)
+    return [known[0], Part("transfer and waiting", "transfer", rest_s), *known[1:]]
+
+
+def _over_time(result: DemoResult, title: str, y: Span, unit: str) -> Chart:
+    chart = Chart(title=title, x=Span(0, result.judgement.duration_s), y=y, y_unit=unit)
+    for index, phase in enumerate(result.phases):
+        chart.band(phase.start_s, phase.end_s, phase.name, shaded=index % 2 == 1)
+    return chart
