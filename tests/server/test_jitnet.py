@@ -50,7 +50,11 @@ def _to_zero(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> 
 def test_skip_connections_carry_features_past_the_deeper_blocks(cut: int) -> None:
     network = JitNet(2, width=0.25).eval()
     encoded: list[Tensor] = []
-    network.encoder[1 - cut].register_forward_hook(lambda _layer, _inputs, output: encoded.append(output))
+
+    def keep(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        encoded.append(output)
+
+    network.encoder[1 - cut].register_forward_hook(keep)
     network.decoder[cut].register_forward_hook(_to_zero)
     logits = network(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     (gradient,) = torch.autograd.grad(logits.sum(), encoded, allow_unused=True)
