@@ -118,7 +118,7 @@ class MaskFloat16:
         values = body[length:]
         if len(values) != 2 * indices.size:
             raise CodecError(f"update holds {len(values)} bytes of values for {indices.size} parameters")
-        return _finite_update(indices, np.frombuffer(values, "<f2").astype(np.float32))
+        return SparseUpdate(indices, _finite_float32(np.frombuffer(values, "<f2")))
 
     def _bounds(self) -> list[tuple[int, int]]:
         tensors = zip(self._layout.offsets, self._layout.tensors, strict=True)
@@ -166,7 +166,7 @@ class GapZstd:
         upper = zstd_decompress(body[first : first + second], count)
         lower = zstd_decompress(body[first + second :], count)
         changes = np.frombuffer(upper, np.uint8).astype("<u2") << 8 | np.frombuffer(lower, np.uint8)
-        return _finite_update(indices, base[indices] + changes.view("<f2").astype(np.float32))
+        return SparseUpdate(indices, base[indices] + _finite_float32(changes.view("<f2")))
 
 
 def _tally(gaps: Int64Array) -> npt.NDArray[np.uint8]:
@@ -246,10 +246,10 @@ def _to_float16(values: Float32Array) -> Float16Array:
     return halves
 
 
-def _finite_update(indices: Int64Array, values: Float32Array) -> SparseUpdate:
-    if not np.isfinite(values).all():
+def _finite_float32(halves: Float16Array) -> Float32Array:
+    if not np.isfinite(halves).all():
         raise CodecError("update holds a value that is not finite")
-    return SparseUpdate(indices, values)
+    return halves.astype(np.float32)
 
 
 def _uint32(*numbers: int) -> bytes:

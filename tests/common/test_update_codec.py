@@ -216,6 +216,7 @@ def gap_zstd_payload(count: int, gaps: bytes, upper: bytes, lower: bytes) -> byt
         (gap_zstd_payload(1, b"\x01", b"\x00\x00", b"\x00"), "states a size of 2 bytes"),
         (gap_zstd_payload(1, b"\x01", b"\x7c", b"\x00"), "not finite"),
         (gap_zstd_payload(1, b"\x01", b"\x7e", b"\x01"), "not finite"),
+        (gap_zstd_payload(1, b"\x01", b"\xfc", b"\x01"), "not finite"),  # a signalling NaN
     ],
 )
 def test_gap_zstd_says_what_is_wrong(payload: bytes, message: str) -> None:
@@ -229,8 +230,9 @@ def test_mask_float16_says_what_is_wrong() -> None:
     assert decoded("mask-float16", SMALL, header + mask + b"\x00\x3c").values.tolist() == [1.0]
     with pytest.raises(CodecError, match="0 bytes of values for 1 parameters"):
         decoded("mask-float16", SMALL, header + mask)
-    with pytest.raises(CodecError, match="not finite"):
-        decoded("mask-float16", SMALL, header + mask + b"\x00\x7c")
+    for value in (b"\x00\x7c", b"\x01\xfc"):
+        with pytest.raises(CodecError, match="not finite"):
+            decoded("mask-float16", SMALL, header + mask + value)
     padded = gzip_compress(b"\x80\x01" + bytes(88) + b"\x00")
     with pytest.raises(CodecError, match="padding"):
         decoded("mask-float16", SMALL, np.array([len(padded)], "<u4").tobytes() + padded + b"\x00\x3c")
