@@ -30,8 +30,23 @@ from ams_server.students.registry import STUDENTS, StudentSpec
 
 _LOG = logging.getLogger("pretrain_demo")
 _MODELS = Path(__file__).parents[1] / "evaluation" / "ams_eval" / "demo_models"
-_CLASS_WEIGHTS = (1.0, 1.5, 1.0, 1.0, 1.0, 4.0, 1.5)
+_FAVOUR_SMALL = (1.0, 1.5, 1.0, 1.0, 1.0, 4.0, 1.5)
+_NEARLY_EVEN = (1.0, 1.2, 1.0, 1.0, 1.0, 1.6, 1.0)
 _WARM_UP_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of the training with its own pictures and its own schedule."""
+
+    crop: tuple[int, int]
+    """Height and width of training pictures."""
+    shares: tuple[float, float]
+    """Range of the share of a view's height and width that a training picture shows."""
+    steps: int
+    learning_rate: float = 3e-3
+    class_weights: tuple[float, ...] = _FAVOUR_SMALL
+    """Weight of each class in the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +60,12 @@ class Pretraining:
     first_seed: int
     worlds: int
     views_per_world: int
-    crop: tuple[int, int]
-    """Height and width of training pictures."""
-    shares: tuple[float, float]
-    """Range of the share of a view's height and width that a training picture shows."""
     size: tuple[int, int]
     """Height and width of the input in use."""
-    steps: int
+    jitter: float = 0.0
+    """Largest change of a picture's brightness, and half as much of each colour, as a share of 1."""
+    stages: tuple[Stage, ...]
     batch: int = 8
-    learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     held_out_seed: int = 900_000
 
@@ -65,10 +77,11 @@ TEACHER = Pretraining(
     first_seed=100_000,
     worlds=300,
     views_per_world=10,
-    crop=(192, 320),
-    shares=(0.5, 0.9),
     size=(288, 512),
-    steps=2400,
+    stages=(
+        Stage(crop=(192, 320), shares=(0.5, 0.9), steps=2400),
+        Stage(crop=(224, 384), shares=(0.6, 0.85), steps=1200, learning_rate=1.5e-3, class_weights=_NEARLY_EVEN),
+    ),
 )
 STUDENT = Pretraining(
     file_name="street_student.safetensors",
@@ -77,10 +90,9 @@ STUDENT = Pretraining(
     first_seed=200_000,
     worlds=24,
     views_per_world=40,
-    crop=(128, 256),
-    shares=(0.8, 1.0),
     size=(128, 256),
-    steps=2400,
+    jitter=0.3,
+    stages=(Stage(crop=(128, 256), shares=(0.8, 1.0), steps=2400),),
 )
 
 
@@ -100,7 +112,9 @@ def main() -> None:
 def _make(each: Pretraining, cache: Path | None) -> None:
     spec = STUDENTS[each.network]
     network = convert_conv2d_weight_memory_format(spec.build(len(STREET7)), torch.channels_last)
-    _train(network, spec, each, *_views(each, cache))
+    images, labels = _views(each, cache)
+    for stage in each.stages:
+        train(network, spec, each, stage, images, labels)
     _save(network, each)
     held_out = render_set(replace(each, first_seed=each.held_out_seed, worlds=12, views_per_world=10))
     _LOG.info("held-out worlds: %s", score(network, spec, each.size, zip(*held_out, strict=True)))
@@ -167,15 +181,18 @@ def _views(each: Pretraining, cache: Path | None) -> tuple[UInt8Array, UInt8Arra
     return np.load(paths[0]), np.load(paths[1])
 
 
-def _train(network: nn.Module, spec: StudentSpec, each: Pretraining, images: UInt8Array, labels: UInt8Array) -> None:
-    rng = np.random.default_rng(each.first_seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=each.learning_rate, weight_decay=each.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(each.steps))
-    weights = torch.tensor(_CLASS_WEIGHTS)
+def train(
+    network: nn.Module, spec: StudentSpec, each: Pretraining, stage: Stage, images: UInt8Array, labels: UInt8Array
+) -> None:
+    """Train all parameters on random pieces of the views."""
+    rng = np.random.default_rng((each.first_seed, stage.steps))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=stage.learning_rate, weight_decay=each.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(stage.steps))
+    weights = torch.tensor(stage.class_weights)
     network.train()
     mean_loss = 0.0
-    for step in range(each.steps):
-        pixels, targets = _batch(rng, each, images, labels)
+    for step in range(stage.steps):
+        pixels, targets = _batch(rng, each, stage, images, labels)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(_normalised(pixels, spec))
         enlarged = F.interpolate(logits.float(), targets.shape[1:], mode="bilinear", align_corners=False)
@@ -187,7 +204,7 @@ def _train(network: nn.Module, spec: StudentSpec, each: Pretraining, images: UIn
         schedule.step()
         mean_loss += 0.02 * (float(loss.detach()) - mean_loss)
         if step % 100 == 99:
-            _LOG.info("%s: step %d of %d, loss %.3f", each.network, step + 1, each.steps, mean_loss)
+            _LOG.info("%s: step %d of %d, loss %.3f", each.network, step + 1, stage.steps, mean_loss)
 
 
 def _one_cycle(steps: int) -> Callable[[int], float]:
@@ -198,20 +215,20 @@ def _one_cycle(steps: int) -> Callable[[int], float]:
     return factor
 
 
-def _batch(rng: np.random.Generator, each: Pretraining, images: UInt8Array, labels: UInt8Array) -> tuple[Tensor, Tensor]:
+def _batch(
+    rng: np.random.Generator, each: Pretraining, stage: Stage, images: UInt8Array, labels: UInt8Array
+) -> tuple[Tensor, Tensor]:
     """Return uint8 [N, h, w, 3] and labels at half the resolution, int64 [N, h / 2, w / 2]."""
-    chosen = [_cropped(rng, each, images[i], labels[i]) for i in rng.integers(len(images), size=each.batch)]
-    pixels = torch.from_numpy(np.stack([image for image, _ in chosen]))
+    chosen = [_cropped(rng, stage, images[i], labels[i]) for i in rng.integers(len(images), size=each.batch)]
+    pixels = torch.from_numpy(np.stack([_jittered(rng, image, each.jitter) for image, _ in chosen]))
     targets = torch.from_numpy(np.stack([label for _, label in chosen])[:, 1::2, 1::2].astype(np.int64))
     return pixels, targets
 
 
-def _cropped(
-    rng: np.random.Generator, each: Pretraining, image: UInt8Array, labels: UInt8Array
-) -> tuple[UInt8Array, UInt8Array]:
+def _cropped(rng: np.random.Generator, stage: Stage, image: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
     """Cut out a piece at a random place, mirror it half of the time; the aspect changes a little."""
-    height, width = each.crop
-    share = rng.uniform(*each.shares)
+    height, width = stage.crop
+    share = rng.uniform(*stage.shares)
     rows, columns = (round(side * min(1.0, share * rng.uniform(0.95, 1.05))) for side in image.shape[:2])
     top, left = int(rng.integers(image.shape[0] - rows + 1)), int(rng.integers(image.shape[1] - columns + 1))
     part = np.s_[top : top + rows, left : left + columns]
@@ -219,6 +236,11 @@ def _cropped(
     label = cv2.resize(labels[part], (width, height), interpolation=cv2.INTER_NEAREST)
     step = int(rng.choice((-1, 1)))
     return np.asarray(small[:, ::step], np.uint8), np.asarray(label[:, ::step], np.uint8)
+
+
+def _jittered(rng: np.random.Generator, image: UInt8Array, jitter: float) -> UInt8Array:
+    gains = (1 + rng.uniform(-jitter, jitter)) * (1 + 0.5 * rng.uniform(-jitter, jitter, 3))
+    return np.asarray(np.clip(image * gains.astype(np.float32), 0, 255), np.uint8)
 
 
 def _normalised(pixels: Tensor, spec: StudentSpec) -> Tensor:
