@@ -44,6 +44,7 @@ class CommandSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        cli_exit_on_error=False,
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named sets of defaults; a subclass that has some also has a field `preset`."""
@@ -78,7 +79,10 @@ class _ConfigFile(_LazySource):
             return {}
         if not Path(path).is_file():
             raise ConfigurationError(f"settings file {str(path)!r} does not exist")
-        return TomlConfigSettingsSource(self.settings_cls, Path(path))()
+        try:
+            return TomlConfigSettingsSource(self.settings_cls, Path(path))()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read settings file {str(path)!r}: {error}") from error
 
 
 class _Preset(_LazySource):
@@ -95,25 +99,28 @@ def load_settings(settings_class: type[SettingsT], arguments: Sequence[str]) -> 
     """Read the settings of a command from command line, environment and file.
 
     Raises:
-        ConfigurationError: a key is unknown or a value cannot be used; the message names it.
-        SystemExit: `--help` was asked for, or the command line cannot be parsed.
+        ConfigurationError: a flag or key is unknown or a value cannot be used; the message names it.
+        SystemExit: `--help` was asked for.
     """
     try:
         return settings_class(_cli_parse_args=list(arguments))  # type: ignore[call-arg]
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_describe, error.errors()))) from error
     except (SettingsError, ValueError) as error:
-        raise ConfigurationError(str(error)) from error
+        reason = str(error).removeprefix("error parsing CLI: ")
+        raise ConfigurationError(f"{reason} (--help lists all settings)") from error
 
 
 def _describe(error: Any) -> str:
-    key = ".".join(map(str, error["loc"])) or "settings"
+    key = ".".join(map(str, error["loc"]))
+    flag = f"--{key.replace('_', '-')}"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {key!r}"
     if error["type"] == "missing":
-        return f"--{key.replace('_', '-')} is required"
+        return f"{flag} is required"
     reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"][:1].lower() + error["msg"][1:]
-    return f"--{key.replace('_', '-')}={error['input']}: {reason}"
+    # Settings that do not go together have no key of their own; the reason names them.
+    return f"{flag}={error['input']}: {reason}" if key else reason
 
 
 def run_command(main: Callable[[Sequence[str]], int]) -> int:

@@ -67,7 +67,11 @@ class Agent:
         check_outputs(settings)
         self._store = ModelStore(settings.state_folder.expanduser() / settings.device_id, settings, self._clock)
         self._events = EventLog(settings.events, self._clock)
-        self._camera = open_camera(settings, self._clock)
+        try:
+            self._camera = open_camera(settings, self._clock)
+        except AmsError:
+            self._events.close()
+            raise
         self._slot = ModelSlot()
         self._patcher = Patcher(choose_backend(settings), self._slot, self._clock)
         self._patching = PatcherWorker(self._patcher, self._store, on_applied=self._on_applied, on_refused=self._on_refused)
@@ -201,7 +205,7 @@ class Agent:
         """Raise what ended a thread, since the agent is nothing without it.
 
         Raises:
-            ConfigurationError: the server will not serve this device as it is, and there is no model to go on with.
+            ConfigurationError: the server will not serve this device as it is, and never has in this run.
         """
         rejection = self._rejection
         if rejection is not None and self._model is None:

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Sequence
-from types import FrameType
 
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_edge.agent import Agent
@@ -24,8 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     configure_logging(settings.verbose)
     with Agent(settings) as agent:
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            del number, frame
+        def stop(*_: object) -> None:
             agent.stop()
 
         signal.signal(signal.SIGINT, stop)

@@ -7,7 +7,7 @@ from pydantic import Field
 from ams_common.settings import PartConfig
 
 ProviderName: TypeAlias = Literal["cpu", "xnnpack", "cuda", "tensorrt", "coreml", "qnn", "nnapi"]
-ProviderChoice: TypeAlias = Literal["auto"] | ProviderName
+ProviderChoice: TypeAlias = Literal["auto", ProviderName]
 
 
 class RuntimeConfig(PartConfig):

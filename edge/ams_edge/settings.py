@@ -26,9 +26,9 @@ class DeviceConfig(PartConfig):
 
     device_id: str = Field(default_factory=_machine_name)
     """Name of this device, unique among the devices of its server; by default the name of the machine."""
-    uplink_kbps: float = Field(default=0.0, ge=0)
+    uplink_kbps: float = Field(default=0.0, ge=0, le=1e9)
     """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit: then 200 for pictures, as in the paper."""
-    downlink_kbps: float = Field(default=0.0, ge=0)
+    downlink_kbps: float = Field(default=0.0, ge=0, le=1e9)
     """Budget from the server to here in kbit/s, the first model included; 0 for no limit."""
     student: str = ""
     """Student wanted from the server; by default the server's."""

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from ams_common.errors import ConfigurationError
 from ams_common.layout import Float32Array, ParameterLayout
 from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, Update
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
-from ams_common.session.server import BatchArrived, ServerEvent, SnapshotWanted
+from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import create_codec
 from ams_server.buffer import TrainingBuffer
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
@@ -33,8 +33,8 @@ from ams_server.students.factory import create_student
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import Trainer
 
-KEPT_SESSIONS = 256
-"""Devices whose sessions are kept while they are away; the one that was away longest is forgotten first."""
+KEPT_SESSIONS = 32
+"""Devices whose sessions are kept while they are away, some 100 MB each; the one that was away longest is forgotten first."""
 _LARGEST_FLOAT16 = 65504.0
 
 _log = logging.getLogger(__name__)
@@ -107,17 +107,19 @@ class DeviceBackend:
         self._device = device
         self._scheduler = scheduler
         self._clock = clock
-        self._sessions: OrderedDict[str, EdgeSession] = OrderedDict()
+        self._away: OrderedDict[str, EdgeSession] = OrderedDict()
 
     async def connect(self, hello: Hello, outlet: Outlet) -> "DeviceConnection":
         """Accept a device, with the session it had before if there is one.
 
         Raises:
-            ConfigurationError: the device wants what this server does not have, or its budget carries nothing.
+            RefusedError: its budget carries nothing.
+            ConfigurationError: the device wants what this server does not have.
         """
         self._check(hello)
-        session = self._sessions.pop(hello.device_id, None)
-        if session is None or session.codec.name != self._codec_for(hello):
+        codec = self._codec_for(hello)
+        session = self._away.pop(hello.device_id, None)
+        if session is None or session.codec.name != codec:
             session = await asyncio.to_thread(
                 new_session,
                 self._settings,
@@ -127,21 +129,29 @@ class DeviceBackend:
                 clock=self._clock,
                 device_id=hello.device_id,
                 budget=_budget(hello),
-                codec=self._codec_for(hello),
+                codec=codec,
             )
         session.budget = _budget(hello)
-        self._sessions[hello.device_id] = session
-        if len(self._sessions) > KEPT_SESSIONS:
-            self._sessions.popitem(last=False)
-        return DeviceConnection(session, self._model, hello, outlet, self._scheduler, self._clock)
+        return DeviceConnection(
+            session, self._model, hello, outlet, scheduler=self._scheduler, clock=self._clock, on_close=self._keep
+        )
+
+    def _keep(self, session: EdgeSession) -> None:
+        """Keep the session of a device that has left."""
+        self._away[session.device_id] = session
+        if len(self._away) > KEPT_SESSIONS:
+            self._away.popitem(last=False)
 
     def _check(self, hello: Hello) -> None:
-        wanted = (("student", hello.student, self._settings.student), ("class set", hello.class_set, self._settings.class_set))
+        manifest = self._model.manifest
+        wanted = (("student", hello.student, manifest.student), ("class set", hello.class_set, manifest.classes.name))
         for what, asked, offered in wanted:
             if asked and asked != offered:
                 raise ConfigurationError(f"this server has no {what} {asked!r}, it serves {offered!r}")
-        require_workable(hello.uplink_bps, hello.downlink_bps, self._settings.update_interval_s)
-        self._codec_for(hello)
+        try:
+            require_workable(hello.uplink_bps, hello.downlink_bps, self._settings.update_interval_s)
+        except ConfigurationError as error:
+            raise RefusedError("budget_too_small", str(error)) from error
 
     def _codec_for(self, hello: Hello) -> str:
         offered = hello.codecs
@@ -187,7 +197,15 @@ class DeviceConnection:
     """One connected device."""
 
     def __init__(
-        self, session: EdgeSession, model: StartingModel, hello: Hello, outlet: Outlet, scheduler: Scheduler, clock: Clock
+        self,
+        session: EdgeSession,
+        model: StartingModel,
+        hello: Hello,
+        outlet: Outlet,
+        *,
+        scheduler: Scheduler,
+        clock: Clock,
+        on_close: Callable[[EdgeSession], None],
     ) -> None:
         self._session = session
         self._model = model
@@ -196,11 +214,16 @@ class DeviceConnection:
         self._scheduler = scheduler
         self.downlink = TokenBucket(hello.downlink_bps, burst_bytes(hello.downlink_bps), clock)
         """Budget of the device."""
+        self._on_close = on_close
+        self._closed = False
         self._snapshot: asyncio.Future[None] | None = None
 
     def greeting(self) -> Sequence[ServerMessage]:
         """Return the welcome and what brings the device up to date; from then on it takes part in the round."""
         mirror = self._scheduler.attach(self._session, self._outlet, self._hello.run_id)
+        if self._closed:
+            # The stream broke off before this thread began: nobody else would take the device out again.
+            self._scheduler.detach(self._session, self._outlet)
         messages = greeting_messages(self._hello, self._offer(mirror))
         _log.info("device %s: greeted with %s", self._session.device_id, _summary(messages, self._hello.downlink_bps))
         return messages
@@ -218,7 +241,9 @@ class DeviceConnection:
 
     def close(self) -> None:
         """Take the device out of the round; its session stays."""
+        self._closed = True
         self._scheduler.detach(self._session, self._outlet)
+        self._on_close(self._session)
 
     def _send_snapshot(self) -> None:
         chunk_bytes = chunk_size(self._hello.downlink_bps)

@@ -1,13 +1,14 @@
 """The command `ams-server`: one of the two places that know the whole road."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Sequence
 
 import torch
 
-from ams_common.clock import SystemClock
+from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
@@ -38,22 +39,24 @@ def run(arguments: Sequence[str]) -> int:
     """
     settings = load_settings(ServerSettings, arguments)
     configure_logging(settings.verbose)
-    asyncio.run(Daemon(settings).run())
+    clock = SystemClock()
+    with contextlib.closing(EventLog(settings.events, clock)) as events:
+        asyncio.run(Daemon(settings, events, clock).run())
     return 0
 
 
 class Daemon:
     """Teacher, starting model, worker and service of one process."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, events: EventLog, clock: Clock) -> None:
         """Load everything, so that whatever is wrong shows before the first device comes.
 
         Raises:
             AmsError: a setting, a file or a model cannot be used.
         """
         self._settings = settings
-        self._clock = SystemClock()
-        self._events = EventLog(settings.events, self._clock)
+        self._events = events
+        self._clock = clock
         device = choose_device(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -87,7 +90,6 @@ class Daemon:
             await serve(self._settings, self._backend, stop=self._stop, clock=self._clock, on_bound=self._on_bound)
         finally:
             await asyncio.to_thread(self._scheduler.stop)
-            self._events.close()
         if self._failure is not None:
             raise WorkerFailedError(f"the worker failed: {self._failure}") from self._failure
 

@@ -16,6 +16,7 @@ import numpy as np
 from ams_common.budget import batch_target_bytes, parameters_for_budget
 from ams_common.classes import UInt8Array
 from ams_common.clock import Clock
+from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
 from ams_common.messages import MAX_BATCH_BYTES, Control, FrameBatch, ModelManifest, Update
 from ams_common.settings import PartConfig
@@ -38,6 +39,9 @@ EXPECTED_BITS_PER_PARAMETER = 24.0
 """Size of a changed parameter in an update, until the first update has shown it."""
 EARLY_SHARE = 0.8
 """A phase may start after this share of the update interval: batches are cut by the edge's clock and arrive unevenly."""
+
+BEFORE_ALL_US = -(2**62)
+"""Earlier than any capture time, which may be negative."""
 
 
 class FrameConfig(PartConfig):
@@ -93,7 +97,7 @@ class EdgeSession:
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._last_labels: UInt8Array | None = None
         self._newest_batch_id = 0
-        self._newest_capture_us = 0
+        self._newest_capture_us = BEFORE_ALL_US
         self._trained_capture_us: int | None = None
         self._label_ms = 0.0
         self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
@@ -103,7 +107,8 @@ class EdgeSession:
         self._run_id = run_id
         self.buffer.clear()
         self._last_labels = None
-        self._newest_batch_id = self._newest_capture_us = 0
+        self._newest_batch_id = 0
+        self._newest_capture_us = BEFORE_ALL_US
         self._trained_capture_us = None
 
     def control(self) -> Control:
@@ -179,7 +184,12 @@ class EdgeSession:
             return None
         trained_s = self.clock.now_s()
         base = self.mirror
-        payload, weights = self._encode(base.weights, result.indices)
+        try:
+            payload, weights = self._encode(base.weights, result.indices)
+        except ModelError as error:
+            logger.warning("device %s: a training phase was undone: %s", self.device_id, error)
+            self.trainer.adopt(base.weights)
+            return None
         update = Update(
             version=base.version + 1,
             base_version=base.version,
@@ -206,7 +216,11 @@ class EdgeSession:
         return parameters_for_budget(self.budget.downlink_bps, self.pacing.interval_s, self._bits_per_parameter)
 
     def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array]:
-        """Return the coded update and the weights that it decodes to, from which training goes on."""
+        """Return the coded update and the weights that it decodes to, from which training goes on.
+
+        Raises:
+            ModelError: a weight or its change is more than the codec can express.
+        """
         payload = self.codec.encode(base, self.trainer.vector(), indices)
         weights = apply_update(base, self.codec.decode(payload, base))
         self.trainer.adopt(weights)

@@ -22,7 +22,7 @@ INBOX_BATCHES = 3
 _log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Place:
     """A connected device in the round."""
 
@@ -42,7 +42,7 @@ class Scheduler:
         self._events = events
         self._on_failure = on_failure
         self._places: dict[str, _Place] = {}
-        self._turns: deque[str] = deque()
+        self._turns: deque[_Place] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -62,15 +62,16 @@ class Scheduler:
     def attach(self, session: EdgeSession, outlet: Outlet, run_id: bytes) -> Mirror:
         """Let a device take part under its run `run_id`; return the mirror after which all updates go through `outlet`."""
         with self._changed:
+            self._leave(session.device_id)
             self._places[session.device_id] = _Place(session=session, outlet=outlet, run_id=run_id)
             return session.mirror
 
     def detach(self, session: EdgeSession, outlet: Outlet) -> None:
-        """Take the device out, unless a newer connection has taken its place."""
+        """Take the device out with what waits of it, unless a newer connection has taken its place."""
         with self._changed:
             place = self._places.get(session.device_id)
             if place is not None and place.outlet is outlet:
-                del self._places[session.device_id]
+                self._leave(session.device_id)
 
     def send_snapshot(self, session: EdgeSession, outlet: Outlet, encode: Callable[[Mirror], Sequence[ServerMessage]]) -> None:
         """Send `encode` of the newest mirror, so that the next update follows on it."""
@@ -92,9 +93,14 @@ class Scheduler:
             if len(place.inbox) == INBOX_BATCHES:
                 _log.warning("device %s: the server is behind, batch %d is dropped", session.device_id, place.inbox[0].batch_id)
             place.inbox.append(batch)
-            if session.device_id not in self._turns:
-                self._turns.append(session.device_id)
+            if place not in self._turns:
+                self._turns.append(place)
             self._changed.notify_all()
+
+    def _leave(self, device_id: str) -> None:
+        place = self._places.pop(device_id, None)
+        if place is not None and place in self._turns:
+            self._turns.remove(place)
 
     def _run(self) -> None:
         try:
@@ -107,14 +113,13 @@ class Scheduler:
     def _next_turn(self) -> tuple[_Place, list[FrameBatch]] | None:
         """Wait for a device with work; return it with its waiting batches, or None when the worker must end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or any(name in self._places for name in self._turns))
-            while self._turns and not self._stopping:
-                place = self._places.get(self._turns.popleft())
-                if place is not None:
-                    batches = list(place.inbox)
-                    place.inbox.clear()
-                    return place, batches
-        return None
+            self._changed.wait_for(lambda: self._stopping or self._turns)
+            if self._stopping:
+                return None
+            place = self._turns.popleft()
+            batches = list(place.inbox)
+            place.inbox.clear()
+            return place, batches
 
     def _take_turn(self, place: _Place, batches: list[FrameBatch]) -> None:
         session = place.session
@@ -152,7 +157,7 @@ class Scheduler:
         with self._changed:
             session.mirror = mirror
             place = self._places.get(session.device_id)
-            if place is not None:
+            if place is not None and place.session is session:
                 place.outlet.send(update)
         _log.info(
             "device %s: version %d, loss %.3f, %d parameters in %d bytes, labelled in %.0f ms, trained in %.0f ms",
