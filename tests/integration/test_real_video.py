@@ -119,7 +119,7 @@ def test_an_indoor_camera_runs_through_both_processes(tmp_path: Path) -> None:
     with server(tmp_path / "server", arguments) as (serving, address):
         source = ["--source", str(INDOOR), "--fast", "--overlay", str(tmp_path / "overlay.mp4")]
         with edge(tmp_path / "edge", address, tmp_path / "state", source) as device:
-            assert device.wait(240) == 0, device.log
+            assert device.wait(400) == 0, device.log
         assert device.events("swap"), device.log
         assert not device.events("refused")
         assert serving.terminate() == 0, serving.log
