@@ -155,14 +155,14 @@ def draw_table(result: DemoResult, numbers: Numbers) -> Table:
 def facts(budgets: Budgets, numbers: Numbers) -> list[tuple[str, str, str]]:
     """Return (name, value, remark) of all that is no score."""
     latency = f"{number(numbers.update_latency_median_s, 2)} s median"
-    model = f"{numbers.downlink_with_model_kbps:.0f} with the first model, {numbers.first_model_kb:.0f} kB"
+    first_model = f"first model {numbers.first_model_kb:.0f} kB"
     return [
-        ("uplink", f"{numbers.uplink_kbps:.0f} kbit/s", _budget(budgets.uplink_kbps)),
-        ("downlink, updates", f"{numbers.downlink_kbps:.0f} kbit/s", _budget(budgets.downlink_kbps)),
+        ("uplink", f"{number(numbers.uplink_kbps, 0)} kbit/s", _budget(budgets.uplink_kbps)),
+        ("downlink, updates", f"{number(numbers.downlink_kbps, 0)} kbit/s", _budget(budgets.downlink_kbps)),
         (
             "downlink from the start",
-            f"{numbers.downlink_with_model_kbps:.0f} kbit/s",
-            f"first model {numbers.first_model_kb:.0f} kB",
+            f"{number(numbers.downlink_with_model_kbps, 0)} kbit/s",
+            first_model,
         ),
         ("edge", f"{numbers.edge_fps:.1f} frames/s", f"source {numbers.source_fps:.1f}, {numbers.frames_dropped} dropped"),
         ("inference", f"{number(numbers.inference_p50_ms, 1)} ms median", f"{number(numbers.inference_p99_ms, 1)} ms p99"),

@@ -41,9 +41,8 @@ class Chart:
         """Mark a stretch of the x axis by its name, and shade it."""
         left, right = self._x(start), self._x(end)
         if shaded:
-            self._parts.append(
-                f'<rect class="band" x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" height="{self.height - TOP - BOTTOM}"/>'
-            )
+            height = self.height - TOP - BOTTOM
+            self._parts.append(f'<rect class="band" x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" height="{height}"/>')
         self._text((left + right) / 2, TOP - 10, name, "middle", "phase")
 
     def line(self, xs: Iterable[float], ys: Iterable[float], style: str) -> None:
@@ -97,8 +96,8 @@ class Chart:
             y = self._y(value)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
             parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end", "scale"))
-        for value in nice_ticks(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X)):
-            parts.append(_text(self._x(value), foot + 18, f"{value:g}", "middle", "scale"))
+        steps = nice_ticks(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X))
+        parts.extend(_text(self._x(value), foot + 18, f"{value:g}", "middle", "scale") for value in steps)
         parts.append(f'<path class="axis" d="M{LEFT} {foot}H{right}"/>')
         parts.append(_text(right, foot + 18, self.x_unit, "end", "scale unit"))
         parts.append(_text(LEFT - 8, TOP - 10, self.y_unit, "end", "scale unit"))

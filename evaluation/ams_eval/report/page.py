@@ -96,8 +96,8 @@ def _tiles(result: DemoResult, numbers: Numbers) -> str:
     up, down = result.budgets
     tiles = [
         ("gain against the teacher", points(numbers.teacher_adapted - numbers.teacher_without), "points of mIoU"),
-        ("uplink", f"{numbers.uplink_kbps:.0f}", f"kbit/s of {up:g}" if up else "kbit/s"),
-        ("downlink", f"{numbers.downlink_kbps:.0f}", f"kbit/s of {down:g}" if down else "kbit/s"),
+        ("uplink", number(numbers.uplink_kbps, 0), f"kbit/s of {up:g}" if up else "kbit/s"),
+        ("downlink", number(numbers.downlink_kbps, 0), f"kbit/s of {down:g}" if down else "kbit/s"),
         ("edge", f"{numbers.edge_fps:.1f}", f"of {numbers.source_fps:.1f} frames/s"),
         ("batch to swap", number(numbers.update_latency_median_s, 1), "s, median"),
     ]
@@ -189,12 +189,13 @@ def _phase_scores(comparison: Comparison, start_s: float, end_s: float) -> list[
 
 def _network(result: DemoResult) -> str:
     key = _key((("up", "uplink: sampled frames as H.264"), ("down", "downlink: updates of the weights")))
+    ages = _key((("adapted", "age"), ("without", "interval")))
     return (
         "<h2>On the wire</h2><p>Mean over the last 10 s, counted by the edge while the video played. "
         "The first model came before it.</p>"
         f"{_card('Rates beside the budgets', key, rates_chart(result))}"
         f'<div class="pair">{_card("Frames per second sent to the server", "", sampling_chart(result))}'
-        f"{_card('Model age and update interval', _key((('adapted', 'age'), ('without', 'interval'))), age_chart(result))}</div>"
+        f"{_card('Model age and update interval', ages, age_chart(result))}</div>"
     )
 
 

@@ -1,0 +1,195 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from tests.evaluation.demo_results import NO_LOG, demo_result, run_log, swap
+
+from ams_eval.report.chart import WIDTH, Chart, Span, nice_ticks, rolling_mean, span_above_zero
+from ams_eval.report.charts import age_chart, latency_chart, latency_parts, miou_chart, rates_chart, sampling_chart
+from ams_eval.report.page import headline, render_report, write_report
+from ams_eval.report.pictures import moment_pictures
+from ams_eval.result import DemoResult, count_numbers
+
+VOID = {"meta", "img", "hr", "input", "br"}
+
+
+class Checker(HTMLParser):
+    """Sees that every element is closed in order, and gathers attributes and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def parsed(document: str) -> Checker:
+    checker = Checker()
+    checker.feed(document)
+    checker.close()
+    return checker
+
+
+def report(result: DemoResult) -> str:
+    return render_report(result, count_numbers(result))
+
+
+@pytest.mark.parametrize(
+    "result",
+    [demo_result(), demo_result(exact=False, phases=False), demo_result(log=NO_LOG)],
+    ids=["street", "own video", "nothing happened"],
+)
+def test_the_page_is_well_formed_and_needs_nothing_else(result: DemoResult) -> None:
+    document = report(result)
+    checker = parsed(document)
+    assert checker.open == []
+    links = [value for _, name, value in checker.attributes if name in ("src", "href", "srcset", "data", "action")]
+    assert links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    assert not re.search(r"url\(|@import|<link|<script|<iframe", document)
+    assert re.findall(r"https?://[^\"' ]+", document) == ["http://www.w3.org/2000/svg"] * document.count("<svg")
+    assert "nan" not in checker.text
+
+
+def test_text_from_outside_is_escaped() -> None:
+    document = report(demo_result())
+    assert "<drawn>" not in document
+    text = parsed(document).text
+    assert "a <drawn> street" in text
+    assert "rain & fog" in text
+    assert "a & b.mp4" in text
+
+
+def test_the_page_says_the_main_numbers() -> None:
+    text = parsed(report(demo_result())).text
+    # 3/4 of two classes are right: IoU 6/10 each.
+    assert "Adaptation lifts the model from 60.0 % to 100.0 % mIoU" in text
+    assert "+40.0" in text
+    assert "100 kbit/s" in text
+
+
+def test_a_loss_is_not_told_as_a_gain() -> None:
+    numbers = replace(count_numbers(demo_result()), teacher_adapted=0.5)
+    assert headline(numbers).startswith("Adaptation did not help here: 60.0 %")
+
+
+def test_exact_labels_show_up_only_where_there_are_any() -> None:
+    assert "exact labels" in report(demo_result())
+    assert "exact labels" not in report(demo_result(exact=False))
+
+
+def test_every_moment_has_four_pictures() -> None:
+    result = demo_result()
+    images = moment_pictures(result.judgement.moments[0], result.classes)
+    assert list(images) == ["camera", "teacher", "without", "adapted"]
+    assert images["teacher"] != images["without"]
+    assert images["teacher"] == images["adapted"]
+    document = report(result)
+    assert document.count('class="moment"') == 2
+    assert document.count("<img") == 2 * 4 + 2  # and the two that can be compared
+
+
+def test_the_report_is_written_as_utf_8(tmp_path: Path) -> None:
+    result = demo_result()
+    write_report(result, count_numbers(result), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_bytes().decode("utf-8") == report(result)
+
+
+def elements(svg: str, tag: str, style: str = "") -> list[ElementTree.Element]:
+    found = ElementTree.fromstring(svg).iter(f"{{http://www.w3.org/2000/svg}}{tag}")
+    return [each for each in found if style in each.get("class", "").split() or not style]
+
+
+def test_miou_over_time_marks_updates_and_scenes() -> None:
+    result = demo_result()
+    svg = miou_chart(result, result.judgement.teacher, "the teacher")
+    assert [text.text for text in elements(svg, "text", "phase")] == ["day", "rain & fog"]
+    assert len(elements(svg, "path", "adapted")) == len(elements(svg, "path", "without")) == 1
+    assert elements(svg, "path", "tick")[0].get("d", "").count("M") == 2
+
+
+def test_rates_show_the_budgets_that_there_are() -> None:
+    result = demo_result()
+    assert len(elements(rates_chart(result), "path", "level")) == 2
+    free = replace(result, budgets=result.budgets._replace(uplink_kbps=0.0))
+    assert [each.text for each in elements(rates_chart(free), "text", "note")] == ["downlink budget 300"]
+
+
+@pytest.mark.parametrize("log", [run_log(), NO_LOG], ids=["a run", "nothing"])
+def test_all_charts_are_drawings(log: object) -> None:
+    result = replace(demo_result(), log=log)
+    for svg in (sampling_chart(result), age_chart(result), latency_chart(result.log), rates_chart(result)):
+        assert ElementTree.fromstring(svg).get("viewBox", "").startswith(f"0 0 {WIDTH} ")
+        assert "nan" not in svg
+
+
+def test_the_parts_of_a_latency_make_up_the_whole() -> None:
+    log = run_log()
+    parts = {part.name: part.duration_s for part in latency_parts(log, log.swaps[0])}
+    assert sum(parts.values()) == pytest.approx(2.0)
+    assert parts["encode"] == pytest.approx(0.2)
+    assert parts["transfer and waiting"] == pytest.approx(2.0 - 0.2 - 0.3 - 1.1 - 0.02 - 0.03)
+
+
+def test_a_forgotten_batch_leaves_the_known_parts() -> None:
+    parts = {part.name: part.duration_s for part in latency_parts(NO_LOG, swap(1, 5.0, None))}
+    assert parts["encode"] == parts["transfer and waiting"] == 0.0
+    assert parts["train"] == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize(
+    ("span", "about", "ticks"),
+    [
+        (Span(0, 100), 5, [0, 20, 40, 60, 80, 100]),
+        (Span(0, 1), 4, [0, 0.5, 1]),
+        (Span(0.4, 20.6), 7, [5, 10, 15, 20]),
+        (Span(0, 224), 4, [0, 100, 200]),
+    ],
+)
+def test_ticks_are_round_numbers(span: Span, about: int, ticks: list[float]) -> None:
+    assert nice_ticks(span, about) == pytest.approx(ticks)
+
+
+def test_an_axis_reaches_above_everything_known() -> None:
+    assert span_above_zero([1.0, float("nan")], [5.0]).high == pytest.approx(5.6)
+    assert span_above_zero([]) == Span(0, 1)
+
+
+def test_a_rolling_mean_looks_back_over_its_window() -> None:
+    rates = rolling_mean([0.0, 1.0, 2.0, 4.0], [0.0, 10.0, 10.0, 40.0], 2.0)
+    assert rates[1:] == pytest.approx([10.0, 5.0, 15.0])
+    assert rates[0] != rates[0]
+    assert rolling_mean([], [], 2.0) == []
+
+
+def test_a_gap_interrupts_a_line() -> None:
+    chart = Chart(title="gap", x=Span(0, 3), y=Span(0, 1))
+    chart.line([0, 1, 2, 3], [0.0, float("nan"), 1.0, 1.0], "up")
+    (path,) = elements(chart.svg(), "path", "up")
+    assert re.sub(r"[\d. ]+", "", path.get("d", "")) == "MML"
+
+
+def test_what_lies_outside_of_an_axis_is_drawn_at_its_border() -> None:
+    chart = Chart(title="high", x=Span(0, 1), y=Span(0, 1), height=100)
+    chart.bar(0.5, 0.2, 0.0, 9.0, "fill-train", "a <hint>")
+    (bar,) = elements(chart.svg(), "rect", "bar")
+    assert float(bar.get("y", "")) + float(bar.get("height", "")) <= 100
+    assert bar[0].text == "a <hint>"
