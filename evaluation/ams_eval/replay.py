@@ -60,6 +60,7 @@ class Replay:
         clock = ManualClock()
         self._patcher = Patcher(choose_backend(runtime), self._slot, clock)
         self._patcher.install(starting_state(model))
+        self._patcher.prepare_updates()
         self._sampler = Sampler(session.control() if session is not None else None)
         self.traffic = Traffic()
 
