@@ -8,7 +8,10 @@ from ams_server.sampling import SamplingConfig
 from ams_server.training_config import TrainingConfig
 
 
-class TrainingSettings(TrainingConfig, SamplingConfig, PacingConfig, CommandSettings):
+# pydantic merges the configurations of the bases.
+class TrainingSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
+    TrainingConfig, SamplingConfig, PacingConfig, CommandSettings
+):
     """The parts that presets speak of, as a command has them."""
 
     model_config = SettingsConfigDict(cli_prog_name="training")

@@ -7,17 +7,18 @@ from torch import Tensor
 from ams_server.segmentation_loss import segmentation_loss
 
 
-def random_case(height: int, width: int, classes: int = 4) -> tuple[Tensor, Tensor]:
+def random_case(height: int, width: int, stride: int = 4, classes: int = 4) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(height)
-    logits = torch.randn(2, classes, height // 4, width // 4, generator=generator, requires_grad=True)
+    logits = torch.randn(2, classes, height // stride, width // stride, generator=generator, requires_grad=True)
     labels = torch.randint(0, classes, (2, height, width), generator=generator, dtype=torch.uint8)
     labels[:, 0, :] = 255
     return logits, labels
 
 
+@pytest.mark.parametrize("logit_stride", [1, 2, 4])
 @pytest.mark.parametrize("size", [(8, 12), (13, 9)])
-def test_it_is_the_mean_cross_entropy_of_the_upsampled_logits(size: tuple[int, int]) -> None:
-    logits, labels = random_case(*size)
+def test_it_is_the_mean_cross_entropy_of_the_upsampled_logits(size: tuple[int, int], logit_stride: int) -> None:
+    logits, labels = random_case(*size, logit_stride)
     upsampled = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     expected = F.cross_entropy(upsampled, labels.long(), ignore_index=255)
     (expected_gradient,) = torch.autograd.grad(expected, logits)
