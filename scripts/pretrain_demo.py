@@ -32,6 +32,7 @@ _LOG = logging.getLogger("pretrain_demo")
 _MODELS = Path(__file__).parents[1] / "evaluation" / "ams_eval" / "demo_models"
 _FAVOUR_SMALL = (1.0, 1.5, 1.0, 1.0, 1.0, 4.0, 1.5)
 _NEARLY_EVEN = (1.0, 1.2, 1.0, 1.0, 1.0, 1.6, 1.0)
+_EVEN = (1.0,) * len(STREET7)
 _WARM_UP_SHARE = 0.1
 
 
@@ -81,6 +82,7 @@ TEACHER = Pretraining(
     stages=(
         Stage(crop=(192, 320), shares=(0.5, 0.9), steps=2400),
         Stage(crop=(224, 384), shares=(0.6, 0.85), steps=1200, learning_rate=1.5e-3, class_weights=_NEARLY_EVEN),
+        Stage(crop=(224, 384), shares=(0.65, 0.85), steps=1400, learning_rate=1.2e-3, class_weights=_EVEN),
     ),
 )
 STUDENT = Pretraining(
