@@ -138,14 +138,15 @@ def test_lamps_shine_in_the_dark() -> None:
 
 def test_wet_ground_mirrors_what_stands_on_it() -> None:
     canvas = canvas_of(ROAD, (60, 60, 60, 0))
-    canvas.labels[:48], canvas.colour[:48, :, 0] = CAR, 250
+    canvas.labels[:48], canvas.colour[24:48, :, 0] = CAR, 250
     rng = np.random.default_rng(0)
     lens = make_lens(rng, 160, 96)
     dry, wet = (
         develop(canvas, dataclasses.replace(RAIN, wetness=wetness, rain=0.0, noise=0.0), lens, rng).astype(int)
         for wetness in (0.0, 1.0)
     )
-    assert (wet[60:80, :, 0] - dry[60:80, :, 0]).mean() > 10
+    assert (wet[52:64, :, 0] - dry[52:64, :, 0]).mean() > 10
+    assert abs(wet[86:, :, 0] - dry[86:, :, 0]).mean() < 3
     assert abs(wet[:46] - dry[:46]).max() == 0
 
 

@@ -81,10 +81,23 @@ def test_people_and_cars_move_without_jumps(street: Street) -> None:
             assert min(abs(each.far_s - other.far_s) + abs(each.d - other.d) for other in after) < 1.2
 
 
-def test_no_one_walks_before_the_camera(street: Street) -> None:
+def test_oncoming_cars_come_nearer(street: Street) -> None:
+    now, later = (
+        [
+            each.s
+            for each in street.things(Moment(time_s, 40.0, False))
+            if isinstance(each, Vehicle) and each.d == -street.lane_m
+        ]
+        for time_s in (20.0, 20.5)
+    )
+    assert now
+    assert all(min(abs(s - 4.0 - other) for other in later) < 1e-6 for s in now if s > 50)
+
+
+def test_people_have_left_the_road_when_the_camera_comes(street: Street) -> None:
     for s in np.arange(0, 2 * BLOCK_M, 1.0):
         people = [each for each in street.things(Moment(s / 6.5, float(s), False)) if isinstance(each, Walker)]
-        assert not [each for each in people if each.s - s < 8 and abs(each.d - street.lane_m) < 1.5]
+        assert not [each for each in people if each.s - s < 11 and abs(each.d) < street.district_at(each.s).style.road_half_m]
 
 
 @pytest.mark.parametrize("kind", SHAPES)
