@@ -15,6 +15,8 @@ from ams_eval.world.objects import Building, CutOut, Paintable, Vehicle
 from ams_eval.world.painter import VEGETATION
 from ams_eval.world.vehicle_mesh import CAR_KINDS, SHAPES
 
+_BUSHES_SEEN_M = 70.0
+
 
 def block_things(rng: np.random.Generator, district: District, start: float) -> Iterator[Paintable]:
     """Yield everything that stands on both sides of a block."""
@@ -66,7 +68,8 @@ def _bushes(rng: np.random.Generator, district: District, start: float, side: in
     for s in np.arange(start + 4, start + CROSSING_M[0] - 5, 2.2):
         if style.verge_m > 0 and rng.random() < style.bush_share:
             bush = district.bushes[rng.integers(len(district.bushes))]
-            yield CutOut(sprite=bush, s=float(s), d=side * d, height_m=float(rng.uniform(0.9, 1.8)), label=VEGETATION)
+            height = float(rng.uniform(0.9, 1.8))
+            yield CutOut(sprite=bush, s=float(s), d=side * d, height_m=height, label=VEGETATION, seen_m=_BUSHES_SEEN_M)
 
 
 def _parked_vehicles(rng: np.random.Generator, district: District, start: float, side: int) -> Iterator[Paintable]:

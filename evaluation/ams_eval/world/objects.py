@@ -58,7 +58,8 @@ class Building:
             ridge = 0.5 * away + (0.0, 0.34 * BUILDING_DEPTH_M, 0.0)
             if self.side is not None:
                 self._paint_gable(canvas, camera, near + up, away, ridge, self.side[-1])
-            paint_plane(canvas, camera, near + up + ridge, far - near, -ridge * 1.06, self.roof, BUILDING)
+            if _is_above(camera, near + up, far - near, ridge):
+                paint_plane(canvas, camera, near + up + ridge, far - near, -ridge * 1.06, self.roof, BUILDING)
         if self.side is not None and self.s > camera.position[2]:
             paint_plane(canvas, camera, near + away + up, -away, -up, self.side, BUILDING)
         paint_plane(canvas, camera, near + up, far - near, -up, self.front, BUILDING)
@@ -73,6 +74,12 @@ class Building:
         paint_polygon(canvas, camera.to_pixels(points), (red, green, blue, 0), BUILDING, 1 / float(points[:, 2].mean()))
 
 
+def _is_above(camera: Camera, corner: FloatArray, across: FloatArray, rising: FloatArray) -> bool:
+    """Tell whether the camera is above the plane corner + a across + b rising."""
+    normal = np.cross(across, rising)
+    return bool(np.dot(np.asarray(camera.position) - corner, normal) * normal[1] > 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CutOut:
     """A sprite standing on the ground."""
@@ -84,6 +91,8 @@ class CutOut:
     label: int
     shade_m: float = 0.4
     """Radius of its shade on the ground."""
+    seen_m: float = 150.0
+    """Depth beyond which it is left out."""
 
     @property
     def far_s(self) -> float:
@@ -99,7 +108,7 @@ class CutOut:
     def paint(self, canvas: Canvas, camera: Camera, bend: Bend) -> None:
         """Paint it upright."""
         foot = camera.to_camera(bend.place(self.s, self.d)[None])
-        if foot[0, 2] < _NEAREST_M:
+        if not _NEAREST_M < foot[0, 2] < self.seen_m:
             return
         (x, y), scale = camera.to_pixels(foot)[0], camera.focal_px / foot[0, 2]
         half = 0.5 * self.height_m * scale * self.sprite.aspect
@@ -141,6 +150,8 @@ class Vehicle:
             return
         mesh = vehicle_mesh(self.kind, self.colour)
         points = camera.to_pixels(camera.to_camera(mesh.corners @ axes + place))
+        if points[:, 0].max() < 0 or points[:, 0].min() > camera.width:
+            return
         shows = mesh.shows(axes @ (np.asarray(camera.position) - place))
         for i in np.flatnonzero(shows):
             face = mesh.faces[i]
