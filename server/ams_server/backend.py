@@ -19,7 +19,7 @@ from ams_common.layout import Float32Array, ParameterLayout
 from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, Update
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
 from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
-from ams_common.update_codec import create_codec
+from ams_common.update_codec import CODECS, create_codec
 from ams_server.buffer import TrainingBuffer
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
 from ams_server.flat_model import FlatModel
@@ -154,10 +154,11 @@ class DeviceBackend:
             raise RefusedError("budget_too_small", str(error)) from error
 
     def _codec_for(self, hello: Hello) -> str:
-        offered = hello.codecs
-        if not offered or (self._settings.codec and self._settings.codec not in offered):
-            raise ConfigurationError(f"no update codec in common: the device has {', '.join(offered) or 'none'}")
-        return self._settings.codec or offered[0]
+        spoken = (self._settings.codec,) if self._settings.codec else tuple(CODECS)
+        common = [name for name in hello.codecs if name in spoken]
+        if not common:
+            raise ConfigurationError(f"no update codec in common: the device has {', '.join(hello.codecs) or 'none'}")
+        return common[0]
 
 
 def new_session(

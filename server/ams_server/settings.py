@@ -24,7 +24,7 @@ class LabelConfig(PartConfig):
     """Class set of the student's labels: cityscapes19, camvid11, voc21, ade20k32, street7, or a TOML file."""
     classes: list[str] = Field(default_factory=list)
     """Names of the classes of that set to keep, all by default; the teacher's other labels are ignored."""
-    codec: str = ""
+    codec: Literal["", "gap-zstd", "mask-float16"] = ""
     """Update codec, gap-zstd or mask-float16; by default the first one that the device offers."""
 
 

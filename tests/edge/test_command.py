@@ -1,0 +1,68 @@
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ams_common.errors import SourceError
+from ams_edge import command
+from ams_edge.settings import AgentSettings
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave the log and the signal handlers of this process as they were."""
+    monkeypatch.setattr(command, "configure_logging", lambda verbose: None)
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    for number, handler in handlers:
+        signal.signal(number, handler)
+
+
+class FakeAgent:
+    """Yields frames until it is told to stop, and gets a signal at the third."""
+
+    number = signal.SIGTERM
+
+    def __init__(self, settings: AgentSettings) -> None:
+        assert settings.source == "video.mp4"
+        self.frames = 0
+        self.stopped = self.closed = False
+
+    def __enter__(self) -> "FakeAgent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+        assert (self.frames, self.stopped) == (3, True)
+
+    def __iter__(self) -> Iterator[int]:
+        while not self.stopped:
+            self.frames += 1
+            if self.frames == 3:
+                signal.raise_signal(self.number)
+            yield self.frames
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_agent_after_the_frame_in_hand(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    monkeypatch.setattr(command, "Agent", FakeAgent)
+    monkeypatch.setattr(FakeAgent, "number", number)
+    assert command.run(["--source", "video.mp4"]) == 0
+
+
+def test_what_a_person_must_mend_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"absent\.mp4"):
+        command.run(["--source", str(tmp_path / "absent.mp4"), "--state-folder", str(tmp_path)])
+
+
+def test_the_command_reports_it_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ams-edge", "--source", str(tmp_path / "absent.mp4"), "--state-folder", str(tmp_path)])
+    assert command.main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ams-edge: ")

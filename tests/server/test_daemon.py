@@ -1,0 +1,121 @@
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.server.session_support import HEIGHT, WIDTH, small_model
+
+from ams_common.errors import ConfigurationError
+from ams_common.events import read_events
+from ams_server import daemon as daemon_module
+from ams_server.daemon import WorkerFailedError, choose_device, run
+from ams_server.scheduler import Scheduler
+
+POLL_S = 0.01
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def quick_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Use the model that other tests have made, and leave log and threads of this process as they were."""
+    monkeypatch.setattr(daemon_module, "starting_model", lambda settings: small_model())
+    monkeypatch.setattr(daemon_module, "configure_logging", lambda verbose: None)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    np.savez(tmp_path / "labels.npz", labels=np.zeros((2, HEIGHT, WIDTH), np.uint8))
+    return [
+        *("--teacher", f"labels:{tmp_path / 'labels.npz'}", "--teacher-labels-hz", "1", "--device", "cpu", "--threads", "1"),
+        *("--student", "jitnet-quarter", "--student-width", str(WIDTH), "--student-height", str(HEIGHT)),
+        *("--class-set", "street7", "--classes", "road,sky", "--teacher-classes", "street7"),
+        *("--listen", "127.0.0.1:0", "--events", str(tmp_path / "events.jsonl")),
+    ]
+
+
+def send_signal_once_it_listens(events: Path, number: int) -> threading.Thread:
+    def wait_and_send() -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not events.exists() or not read_events(events):
+            assert time.monotonic() < deadline_s
+            time.sleep(POLL_S)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_daemon_listens_until_it_is_told_to_stop(arguments: list[str], tmp_path: Path, number: int) -> None:
+    thread = send_signal_once_it_listens(tmp_path / "events.jsonl", number)
+    assert run(arguments) == 0
+    thread.join()
+    (event,) = read_events(tmp_path / "events.jsonl")
+    assert event["event"] == "listening"
+    assert isinstance(event["port"], int)
+    assert event["port"] > 0
+    assert "worker" not in {each.name for each in threading.enumerate()}
+
+
+def test_the_start_says_what_learns_from_what(arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    thread = send_signal_once_it_listens(tmp_path / "events.jsonl", signal.SIGTERM)
+    run([*arguments, "--precision", "fp32"])
+    thread.join()
+    assert "jitnet-quarter learns from labels:" in caplog.text
+    assert "on cpu in float32" in caplog.text
+    assert "classes road, sky" in caplog.text
+
+
+def test_a_worker_that_fails_ends_the_process(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(scheduler: Scheduler) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Scheduler, "_next_turn", fail)
+    with pytest.raises(WorkerFailedError, match="the worker failed: no room") as caught:
+        run(arguments)
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+def test_an_address_in_use_ends_the_start_and_the_worker(arguments: list[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match="another program uses this port, choose another with --listen"):
+            run([*arguments, "--listen", f"127.0.0.1:{taken.getsockname()[1]}"])
+    assert "worker" not in {each.name for each in threading.enumerate()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--device", "tpu"], "cannot compute on device 'tpu'"),
+        (["--teacher", "oracle"], "unknown teacher 'oracle'"),
+        (["--teacher-classes", "nature"], "unknown class set 'nature'"),
+        (["--events", "/proc/nowhere/events.jsonl"], "cannot write the event log"),
+    ],
+)
+def test_what_is_wrong_shows_before_the_first_device_comes(arguments: list[str], flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        run([*arguments, *flags])
+    assert "\n" not in str(caught.value)
+
+
+def test_devices_are_chosen_by_name() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("", "cuda:99", "gpu"):
+        with pytest.raises(ConfigurationError, match="cannot compute on device") as caught:
+            choose_device(name)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,215 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.server.session_support import HEIGHT, RUN, WIDTH, ColourTeacher, colour_batch, small_model, small_session
+
+from ams_common.budget import batch_target_bytes, parameters_for_budget
+from ams_common.classes import IGNORE, STREET7, UInt8Array
+from ams_common.clock import ManualClock
+from ams_common.errors import CodecError
+from ams_common.layout import weights_digest
+from ams_common.messages import MAX_BATCH_BYTES
+from ams_common.update_codec import CODECS
+from ams_edge.patcher import Patcher
+from ams_edge.providers import Backend
+from ams_edge.store import StoredModel
+from ams_edge.swap import ModelSlot
+from ams_server.edge_session import KEPT_UPDATES, DeviceBudget, EdgeSession
+from ams_server.students.export import student_vector
+
+
+def trained(session: EdgeSession) -> None:
+    """Run a phase that works and make its result the mirror, as the scheduler does."""
+    mirror = session.train()
+    assert mirror is not None
+    session.mirror = mirror
+
+
+def running_edge(session: EdgeSession) -> Patcher:
+    """Return an edge that runs the weights of the session's first mirror."""
+    model, vector = small_model(), session.mirror.weights.copy()
+    patcher = Patcher(Backend(provider="cpu", threads=1), ModelSlot(), ManualClock())
+    patcher.install(
+        StoredModel(manifest=model.manifest, graph=model.graph, vector=vector, version=0, weights_digest=weights_digest(vector))
+    )
+    return patcher
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("preset", ["default", "restoring"])
+def test_the_mirror_is_what_the_edge_runs_bit_for_bit(codec: str, preset: str) -> None:
+    changes: dict[str, Any] = {} if preset == "default" else {"restore_between_phases": True, "batch_norm": "train"}
+    session = small_session(codec=codec, **changes)
+    patcher = running_edge(session)
+    for number in range(1, 5):
+        session.ingest(colour_batch(number, 10.0 * number, 10.0 * number + 1), RUN)
+        assert session.due
+        trained(session)
+        patcher.apply(session.mirror.recent_updates[-1])
+        assert patcher.state is not None
+        assert patcher.state.version == session.mirror.version == number
+        np.testing.assert_array_equal(patcher.state.vector, session.mirror.weights)
+        np.testing.assert_array_equal(session.trainer.vector(), session.mirror.weights)
+        assert patcher.state.weights_digest == session.mirror.digest == weights_digest(session.mirror.weights)
+    assert not np.array_equal(session.mirror.weights, student_vector(small_model().module))
+
+
+def test_the_first_mirror_is_the_starting_model() -> None:
+    session = small_session()
+    assert (session.mirror.version, session.mirror.recent_updates) == (0, ())
+    np.testing.assert_array_equal(session.mirror.weights, student_vector(small_model().module))
+    assert not session.due
+
+
+def test_an_update_says_what_it_has_learnt_from_and_how_long_that_took() -> None:
+    clock = ManualClock()
+    teacher = ColourTeacher(clock)
+    session = small_session(teacher=teacher, clock=clock)
+    session.ingest(colour_batch(3, 1.0, 2.5), RUN)
+    trained(session)
+    (update,) = session.mirror.recent_updates
+    assert (update.newest_batch_id, update.newest_capture_time_us) == (3, 2_500_000)
+    assert update.label_ms == pytest.approx(50)
+    assert (update.base_version, update.version, update.codec) == (0, 1, session.codec.name)
+    assert update.changed == round(0.1 * small_model().manifest.layout.trainable_size)
+    assert teacher.capture_times_s == [1.0, 2.5]
+
+
+def test_recent_updates_are_a_chain_of_the_last_few() -> None:
+    session = small_session(steps=1)
+    for number in range(KEPT_UPDATES + 2):
+        session.ingest(colour_batch(number + 1, 10.0 * number), RUN)
+        trained(session)
+    chain = session.mirror.recent_updates
+    assert [update.version for update in chain] == list(range(3, KEPT_UPDATES + 3))
+    for earlier, later in pairwise(chain):
+        assert later.base_digest == earlier.result_digest
+    assert chain[-1].result_digest == session.mirror.digest
+
+
+def test_a_phase_is_due_once_the_interval_is_nearly_over_and_there_is_something_new() -> None:
+    session = small_session(steps=1, update_interval_s=10)
+    session.ingest(colour_batch(1, 0.0), RUN)
+    assert session.due, "the first frames are learnt from at once"
+    trained(session)
+    assert not session.due
+    session.ingest(colour_batch(2, 7.9), RUN)
+    assert not session.due
+    session.ingest(colour_batch(3, 8.0), RUN)
+    assert session.due
+
+
+def test_capture_times_may_be_negative() -> None:
+    session = small_session(steps=1, update_interval_s=10)
+    for number, time_s in ((1, -100.0), (2, -90.0)):
+        session.ingest(colour_batch(number, time_s), RUN)
+        assert session.due
+        trained(session)
+    assert session.mirror.recent_updates[-1].newest_capture_time_us == -90_000_000
+
+
+def test_another_run_starts_with_an_empty_buffer_and_its_own_clock() -> None:
+    session = small_session(steps=1)
+    session.ingest(colour_batch(7, 1000.0, 1001.0), RUN)
+    trained(session)
+    weights = session.mirror.weights
+    session.ingest(colour_batch(1, 5.0), bytes([1] * 16))
+    assert session.buffer.capture_times_s == (5.0,)
+    assert session.due
+    trained(session)
+    newest = session.mirror.recent_updates[-1]
+    assert (newest.newest_batch_id, newest.newest_capture_time_us) == (1, 5_000_000)
+    assert newest.base_digest == weights_digest(weights), "weights and optimiser outlive the run"
+
+
+def test_labels_reach_the_buffer_in_the_classes_of_the_student() -> None:
+    class CarTeacher(ColourTeacher):
+        def label(self, images: UInt8Array, capture_times_s: Sequence[float]) -> UInt8Array:
+            labels = super().label(images, capture_times_s)
+            labels[:, -4:] = STREET7.names.index("car")
+            return labels
+
+    session = small_session(teacher=CarTeacher())
+    session.ingest(colour_batch(1, 0.0), RUN)
+    _, labels = session.buffer.sample(1, torch.Generator())
+    assert session.manifest.classes.names == ("road", "sky")
+    assert labels[0, 0, 0] == 1
+    assert labels[0, -5, 0] == 0
+    assert (labels[0, -4:] == IGNORE).all(), "car is not among the student's classes"
+
+
+def test_the_downlink_budget_limits_an_update() -> None:
+    budget = DeviceBudget(uplink_bps=0, downlink_bps=12_000)
+    session = small_session(budget=budget, steps=1, update_interval_s=10)
+    for number in range(1, 4):
+        session.ingest(colour_batch(number, 10.0 * number), RUN)
+        trained(session)
+    first, *_, last = session.mirror.recent_updates
+    assert first.changed == parameters_for_budget(12_000, 10, 24)
+    assert last.changed > first.changed, "an update turned out smaller than expected"
+    assert 0.7 * 15_000 < len(last.payload) < 15_000
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        ("the loss becomes infinite", {"learning_rate": 1e30, "steps": 3}),
+        ("a change is more than float16 holds", {"learning_rate": 1e6, "steps": 1}),
+    ],
+)
+def test_a_phase_that_diverges_is_undone_and_not_tried_again_at_once(case: str, changes: dict[str, Any]) -> None:
+    session = small_session(**changes)
+    session.ingest(colour_batch(1, 0.0), RUN)
+    before = session.mirror
+    assert session.train() is None, case
+    assert session.mirror is before
+    np.testing.assert_array_equal(session.trainer.vector(), before.weights)
+    assert not session.due
+    session.ingest(colour_batch(2, 10.0), RUN)
+    assert session.due
+
+
+def test_a_batch_of_larger_frames_than_asked_for_is_refused_before_it_is_decoded() -> None:
+    session = small_session()
+    with pytest.raises(CodecError):
+        session.ingest(colour_batch(1, 0.0, width=2 * WIDTH), RUN)
+    session.ingest(colour_batch(2, 0.0, width=HEIGHT, height=WIDTH), RUN)
+    assert len(session.buffer) == 1
+
+
+def test_frames_of_a_damaged_batch_leave_everything_as_it_was() -> None:
+    session = small_session()
+    good = colour_batch(1, 0.0)
+    with pytest.raises(CodecError):
+        session.ingest(replace(good, packets=((0, b"\0\0\0\1nonsense"),)), RUN)
+    assert len(session.buffer) == 0
+    assert not session.due
+
+
+def test_control_follows_budget_pacing_and_sampling() -> None:
+    session = small_session(budget=DeviceBudget(uplink_bps=100_000, downlink_bps=0))
+    control = session.control()
+    assert (control.frame_width, control.frame_height) == (WIDTH, HEIGHT)
+    assert control.batch_bytes == batch_target_bytes(100_000, control.update_interval_s)
+    assert control.sampling_hz == 1.0
+    assert small_session(frame_width=640, frame_height=360).control().frame_width == 640
+    rich = DeviceBudget(uplink_bps=10**9, downlink_bps=0)
+    assert small_session(budget=rich).control().batch_bytes == MAX_BATCH_BYTES
+
+
+def test_a_scene_that_stands_still_is_sampled_and_trained_less_often() -> None:
+    session = small_session(steps=1, sampling_period_s=5, sampling_target=0.5)
+    still = colour_batch(1, 0.0)
+    for number in range(1, 12):
+        time_us = 10_000_000 * number
+        session.ingest(replace(still, batch_id=number, capture_times_us=(time_us,)), RUN)
+        if session.due:
+            trained(session)
+    control = session.control()
+    assert control.sampling_hz == pytest.approx(0.1)
+    assert control.update_interval_s > 10

@@ -1,0 +1,335 @@
+"""The worker and its round, with sessions that do what the test tells them."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from tests.protocol_support import CONTROL, TIMEOUT_S, Mailbox, batch, update_to, weights_of
+
+from ams_common.clock import SystemClock
+from ams_common.errors import CodecError
+from ams_common.events import EventLog, read_events
+from ams_common.layout import weights_digest
+from ams_common.messages import Control, FrameBatch, ServerMessage, Update
+from ams_server.edge_session import EdgeSession, Mirror
+from ams_server.scheduler import INBOX_BATCHES, Scheduler
+
+RUN = bytes(16)
+
+
+def mirror_at(version: int) -> Mirror:
+    weights = weights_of(version)
+    updates = (update_to(version),) if version else ()
+    return Mirror(version=version, weights=weights, digest=weights_digest(weights), recent_updates=updates)
+
+
+class ScriptedSession:
+    """Stands for an EdgeSession: notes its turns, stops at a gate if told to, and makes opaque updates."""
+
+    sampling = SimpleNamespace(rate_hz=1.0)
+    pacing = SimpleNamespace(interval_s=10.0)
+
+    def __init__(self, device_id: str = "camera-1", calls: Mailbox | None = None) -> None:
+        self.device_id = device_id
+        self.mirror = mirror_at(0)
+        self.calls = calls or Mailbox()
+        self.wanted = CONTROL
+        self.due = False
+        self.bad_batch = 0
+        self.failure: Exception | None = None
+        self.undone = False
+        self.at_ingest: Callable[[int], object] = lambda batch_id: None
+        self.at_train: Callable[[], object] = lambda: None
+
+    def ingest(self, batch: FrameBatch, run_id: bytes) -> None:
+        self.calls.put((self.device_id, batch.batch_id, run_id))
+        self.at_ingest(batch.batch_id)
+        if batch.batch_id == self.bad_batch:
+            raise CodecError("damaged")
+        self.due = True
+
+    def train(self) -> Mirror | None:
+        self.due = False
+        self.at_train()
+        if self.failure is not None:
+            raise self.failure
+        self.calls.put((self.device_id, "train"))
+        return None if self.undone else mirror_at(self.mirror.version + 1)
+
+    def control(self) -> Control:
+        return self.wanted
+
+
+def as_session(scripted: ScriptedSession) -> EdgeSession:
+    return cast(EdgeSession, scripted)
+
+
+class FakeOutlet:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent = Mailbox()
+        self.backlog = 0
+
+    def send(self, message: ServerMessage) -> None:
+        self.sent.put(message)
+
+    @property
+    def versions(self) -> list[int]:
+        return [item.version for item in self.sent.items if isinstance(item, Update)]
+
+
+class Gate:
+    """A place where the worker waits until the test has seen it there."""
+
+    def __init__(self) -> None:
+        self._reached, self._open = threading.Event(), threading.Event()
+
+    def pass_through(self, *_: object) -> None:
+        self._reached.set()
+        assert self._open.wait(TIMEOUT_S)
+
+    def wait_until_reached(self) -> None:
+        assert self._reached.wait(TIMEOUT_S)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@contextmanager
+def running_scheduler(events: EventLog | None = None) -> Iterator[Scheduler]:
+    """Run a scheduler whose worker must not fail."""
+    failures: list[BaseException] = []
+    scheduler = Scheduler(events or EventLog(None, SystemClock()), failures.append)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+        assert not failures
+
+
+def submit(scheduler: Scheduler, session: ScriptedSession, *batch_ids: int) -> None:
+    for batch_id in batch_ids:
+        scheduler.submit(as_session(session), batch(batch_id))
+
+
+def test_a_batch_is_labelled_then_trained_on_and_the_update_is_sent(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", SystemClock())
+    session, outlet = ScriptedSession(), FakeOutlet()
+    with running_scheduler(log) as scheduler:
+        assert scheduler.attach(as_session(session), outlet, RUN).version == 0
+        submit(scheduler, session, 1)
+        outlet.sent.wait_count(Control)
+    log.close()
+    assert session.calls.items == [("camera-1", 1, RUN), ("camera-1", "train")]
+    assert outlet.sent.items == [update_to(1), CONTROL]
+    assert session.mirror.version == 1
+    assert [(event["event"], event["device"]) for event in read_events(tmp_path / "events.jsonl")] == [
+        ("batch", "camera-1"),
+        ("update", "camera-1"),
+    ]
+
+
+def test_control_is_sent_only_when_it_has_changed() -> None:
+    session, outlet = ScriptedSession(), FakeOutlet()
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        for batch_id, wanted in ((1, CONTROL), (2, CONTROL), (3, replace(CONTROL, sampling_hz=0.5))):
+            session.wanted = wanted
+            submit(scheduler, session, batch_id)
+            outlet.sent.wait_count(Update, batch_id)
+        outlet.sent.wait_count(Control, 2)
+    assert outlet.sent.all(Control) == [CONTROL, replace(CONTROL, sampling_hz=0.5)]
+
+
+def test_a_batch_that_cannot_be_used_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    session, outlet, gate = ScriptedSession(), FakeOutlet(), Gate()
+    session.bad_batch = 2
+    session.at_ingest = lambda batch_id: gate.pass_through() if batch_id == 1 else None
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        gate.wait_until_reached()
+        submit(scheduler, session, 2, 3)
+        gate.open()
+        outlet.sent.wait_count(Update, 2)
+    assert [call[1] for call in calls_of(session)] == [1, "train", 2, 3, "train"]
+    assert "batch 2 is left out: damaged" in caplog.text
+
+
+def calls_of(session: ScriptedSession) -> list[tuple[object, ...]]:
+    return [item for item in session.calls.items if isinstance(item, tuple)]
+
+
+def test_a_phase_that_was_undone_sends_nothing() -> None:
+    session, outlet = ScriptedSession(), FakeOutlet()
+    session.undone = True
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        outlet.sent.wait_count(Control)
+    assert (outlet.versions, session.mirror.version) == ([], 0)
+
+
+def test_a_device_that_waits_for_bytes_is_labelled_but_not_trained() -> None:
+    session, outlet = ScriptedSession(), FakeOutlet()
+    outlet.backlog = 3
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        outlet.sent.wait_count(Control)
+        assert calls_of(session) == [("camera-1", 1, RUN)]
+        outlet.backlog = 0
+        submit(scheduler, session, 2)
+        outlet.sent.wait_count(Update)
+
+
+def test_a_full_inbox_drops_the_oldest_batch(caplog: pytest.LogCaptureFixture) -> None:
+    session, outlet, gate = ScriptedSession(), FakeOutlet(), Gate()
+    session.at_ingest = gate.pass_through
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        gate.wait_until_reached()
+        submit(scheduler, session, *range(2, INBOX_BATCHES + 4))
+        gate.open()
+        outlet.sent.wait_count(Update, 2)
+    assert [call[1] for call in calls_of(session) if call[1] != "train"] == [1, *range(4, INBOX_BATCHES + 4)]
+    assert "batch 2 is dropped" in caplog.text
+
+
+def test_devices_take_turns() -> None:
+    calls, gate = Mailbox(), Gate()
+    sessions = {name: ScriptedSession(name, calls) for name in "abc"}
+    outlets = {name: FakeOutlet() for name in "abc"}
+    sessions["a"].at_ingest = gate.pass_through
+    with running_scheduler() as scheduler:
+        for name, session in sessions.items():
+            scheduler.attach(as_session(session), outlets[name], RUN)
+        submit(scheduler, sessions["a"], 1)
+        gate.wait_until_reached()
+        submit(scheduler, sessions["b"], 1)
+        submit(scheduler, sessions["a"], 2)
+        submit(scheduler, sessions["c"], 1)
+        submit(scheduler, sessions["b"], 2)
+        gate.open()
+        outlets["c"].sent.wait_count(Update)
+    assert [(name, what) for name, what, *_ in cast("list[tuple[str, object]]", calls.items)] == [
+        *(("a", 1), ("a", "train"), ("b", 1), ("b", 2), ("b", "train")),
+        *(("a", 2), ("a", "train"), ("c", 1), ("c", "train")),
+    ]
+
+
+def test_an_update_under_way_goes_to_the_connection_that_has_taken_over() -> None:
+    session, old, new, gate = ScriptedSession(), FakeOutlet(), FakeOutlet(), Gate()
+    session.at_train = gate.pass_through
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), old, RUN)
+        submit(scheduler, session, 1)
+        gate.wait_until_reached()
+        scheduler.detach(as_session(session), old)
+        assert scheduler.attach(as_session(session), new, RUN).version == 0
+        gate.open()
+        new.sent.wait_count(Update)
+        assert scheduler.attach(as_session(session), FakeOutlet(), RUN).version == 1
+    assert (old.versions, new.versions) == ([], [1])
+
+
+def test_an_update_under_way_is_not_sent_to_a_device_that_has_started_afresh() -> None:
+    session, afresh, gate = ScriptedSession(), ScriptedSession(), Gate()
+    old, new = FakeOutlet(), FakeOutlet()
+    session.at_train = gate.pass_through
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), old, RUN)
+        submit(scheduler, session, 1)
+        gate.wait_until_reached()
+        scheduler.attach(as_session(afresh), new, RUN)
+        gate.open()
+        submit(scheduler, afresh, 1)
+        new.sent.wait_count(Control)
+    assert new.sent.items == [update_to(1), CONTROL], "version 1 of its own session, once"
+    assert old.versions == []
+
+
+def test_whoever_connects_while_phases_run_gets_every_update_exactly_once() -> None:
+    session = ScriptedSession()
+    outlets: list[tuple[int, FakeOutlet]] = []
+    with running_scheduler() as scheduler:
+        for batch_id in range(1, 200):
+            outlet = FakeOutlet()
+            outlets.append((scheduler.attach(as_session(session), outlet, RUN).version, outlet))
+            submit(scheduler, session, batch_id)
+            if batch_id % 3 == 0:
+                outlet.sent.wait_count(Control)
+    assert session.mirror.version > 60
+    ends = [version for version, _ in outlets[1:]] + [session.mirror.version]
+    for (version, outlet), end in zip(outlets, ends, strict=True):
+        assert outlet.versions == list(range(version + 1, end + 1))
+
+
+def test_a_device_that_left_takes_what_waits_with_it_and_an_older_connection_takes_nothing() -> None:
+    gate, first, second = Gate(), ScriptedSession("a"), ScriptedSession("b")
+    old, new = FakeOutlet(), FakeOutlet()
+    first.at_ingest = gate.pass_through
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(first), old, RUN)
+        submit(scheduler, first, 1)
+        gate.wait_until_reached()
+        scheduler.attach(as_session(second), old, RUN)
+        submit(scheduler, second, 1)
+        scheduler.detach(as_session(second), old)
+        submit(scheduler, second, 2)
+        scheduler.attach(as_session(second), new, RUN)
+        scheduler.detach(as_session(second), old)
+        submit(scheduler, second, 3)
+        gate.open()
+        new.sent.wait_count(Update)
+    assert calls_of(second) == [("b", 3, RUN), ("b", "train")]
+
+
+def test_a_snapshot_is_of_the_newest_mirror_and_what_follows_fits_it() -> None:
+    session, outlet = ScriptedSession(), FakeOutlet()
+    encoded: list[int] = []
+
+    def encode(mirror: Mirror) -> Sequence[ServerMessage]:
+        encoded.append(mirror.version)
+        if mirror.version == 0:
+            session.mirror = mirror_at(1)  # a phase has ended meanwhile
+        return [CONTROL]
+
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None)
+    scheduler.send_snapshot(as_session(session), outlet, encode)
+    assert encoded == [0, 1]
+    assert outlet.sent.items == [CONTROL]
+
+
+def test_the_first_failure_of_the_worker_is_reported_and_it_can_be_stopped_from_there() -> None:
+    failures = Mailbox()
+
+    def on_failure(error: BaseException) -> None:
+        scheduler.stop()
+        failures.put(error)
+
+    scheduler = Scheduler(EventLog(None, SystemClock()), on_failure)
+    session = ScriptedSession()
+    session.failure = MemoryError("no room")
+    scheduler.attach(as_session(session), FakeOutlet(), RUN)
+    scheduler.start()
+    submit(scheduler, session, 1)
+    failures.wait_count(MemoryError)
+    scheduler.stop()
+
+
+def test_a_stop_may_come_twice_and_before_the_start() -> None:
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None)
+    scheduler.stop()
+    scheduler.start()
+    scheduler.stop()
+    scheduler.stop()
+    assert "worker" not in {thread.name for thread in threading.enumerate()}
