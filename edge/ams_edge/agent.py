@@ -16,6 +16,7 @@ from random import SystemRandom
 from types import TracebackType
 
 from ams_common.budget import TokenBucket, burst_bytes
+from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
 from ams_common.events import EventLog
@@ -109,6 +110,18 @@ class Agent:
                 yield from self._frames()
         finally:
             self.close()
+
+    @property
+    def classes(self) -> ClassSet:
+        """Meaning of the labels; known from the first frame on.
+
+        Raises:
+            ModelError: there is no model yet.
+        """
+        running = self._slot.current()
+        if running is None:
+            raise ModelError("there is no model yet, so its classes are not known: ask for them inside the loop")
+        return running.model.manifest.classes
 
     def stop(self) -> None:
         """Let the iteration end after the frame in hand; may be called from any thread and from a signal handler."""

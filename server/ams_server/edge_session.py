@@ -7,7 +7,7 @@ the update that leads to it.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -169,14 +169,14 @@ class EdgeSession:
         waited_s = (self._newest_capture_us - self._trained_capture_us) / 1e6
         return waited_s >= EARLY_SHARE * self.pacing.interval_s
 
-    def train(self) -> Mirror | None:
+    def train(self, stopping: Callable[[], bool] = lambda: False) -> Mirror | None:
         """Run one training phase and return the next mirror, whose newest update brings the device to it.
 
-        The caller makes it the session's `mirror` before the next phase. Returns None when the phase had to be undone; the
-        weights are then as before.
+        The caller makes it the session's `mirror` before the next phase. Returns None when the phase had to be undone, by
+        `stopping` for example; the weights are then as before.
         """
         started_s = self.clock.now_s()
-        result = self.trainer.train_phase(self.buffer, self._parameter_limit())
+        result = self.trainer.train_phase(self.buffer, self._parameter_limit(), stopping)
         self._trained_capture_us = self._newest_capture_us
         self.pacing.observe(self.sampling.rate_hz)
         if result.failure:

@@ -52,7 +52,7 @@ class Scheduler:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the worker after the turn it is in and wait for it. May be called twice, and before the start."""
+        """End the worker after the batch or the training step it is at, and wait. May be called twice, and before the start."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -124,6 +124,8 @@ class Scheduler:
     def _take_turn(self, place: _Place, batches: list[FrameBatch]) -> None:
         session = place.session
         for batch in batches:
+            if self._stopping:
+                return
             self._ingest(place, batch)
         if session.due and place.outlet.backlog == 0:
             self._train(session)
@@ -149,7 +151,7 @@ class Scheduler:
         )
 
     def _train(self, session: EdgeSession) -> None:
-        mirror = session.train()
+        mirror = session.train(lambda: self._stopping)
         if mirror is None:
             return
         update = mirror.recent_updates[-1]

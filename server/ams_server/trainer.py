@@ -5,7 +5,7 @@ the flat vector, running statistics included.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,18 +70,20 @@ class Trainer:
         self._phases = 0
         self._moved: Int64Array = np.empty(0, np.int64)
 
-    def train_phase(self, buffer: TrainingBuffer, limit: int | None = None) -> PhaseResult:
+    def train_phase(
+        self, buffer: TrainingBuffer, limit: int | None = None, stopping: Callable[[], bool] = lambda: False
+    ) -> PhaseResult:
         """Train for the configured number of steps on mini-batches of `buffer`, which must not be empty.
 
         `limit` is the largest number of trainable parameters that may change, where that is less than the configured
         fraction; at least one does, and "full" then chooses as gradient_guided. A loss or weight that is not finite undoes the
-        phase, moments included.
+        phase, moments included; so does `stopping`, which is asked before each step, so that a server ends promptly.
         """
         weights, optimizer_state = self.model.weights.clone(), self._optimizer.state()
         self._restore()
-        chosen, losses = self._run(buffer, self._count(limit))
-        loss = float(torch.stack(losses).mean())
-        failure = self._failure(loss)
+        chosen, losses = self._run(buffer, self._count(limit), stopping)
+        loss = float(torch.stack(losses).mean()) if losses else math.nan
+        failure = self._failure(loss) if len(losses) == self._config.steps else "it was stopped"
         if failure:
             self.model.weights.copy_(weights)
             self._optimizer.load_state(optimizer_state)
@@ -140,12 +142,14 @@ class Trainer:
             moved = torch.from_numpy(self._moved).to(self.model.device)
             self.model.weights.scatter_(0, moved, self._pretrained.gather(0, moved))
 
-    def _run(self, buffer: TrainingBuffer, count: int) -> tuple[Int64Array, list[Tensor]]:
+    def _run(self, buffer: TrainingBuffer, count: int, stopping: Callable[[], bool]) -> tuple[Int64Array, list[Tensor]]:
         chosen = None if self._first_step_decides else self._choose(count)
         positions = self._on_device(chosen)
         losses = []
         self._train_batch_norm(self._config.batch_norm == "train")
         for _ in range(self._config.steps):
+            if stopping():
+                break
             losses.append(self._backward(buffer))
             self._optimizer.accumulate()
             if chosen is None:
@@ -153,8 +157,7 @@ class Trainer:
                 positions = self._on_device(chosen)
             self._optimizer.apply(positions)
         self._train_batch_norm(False)
-        assert chosen is not None
-        return chosen, losses
+        return np.empty(0, np.int64) if chosen is None else chosen, losses
 
     def _backward(self, buffer: TrainingBuffer) -> Tensor:
         images, labels = buffer.sample(self._config.batch_size, self._generator)

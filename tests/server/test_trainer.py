@@ -241,6 +241,19 @@ def test_a_phase_that_breaks_is_undone_and_reported(broken: str, message: str) -
     assert learner.train_phase(scene()).failure == ""
 
 
+@pytest.mark.parametrize("steps_before", [0, 1, 4])
+def test_a_stopped_phase_is_undone(steps_before: int) -> None:
+    learner, buffer = trainer(), scene()
+    learner.train_phase(buffer)
+    before, answers = learner.vector(), iter([False] * steps_before + [True])
+    state = learner.state()
+    result = learner.train_phase(buffer, stopping=lambda: next(answers))
+    assert (result.failure, result.steps, len(result.indices)) == ("it was stopped", steps_before, 0)
+    np.testing.assert_array_equal(learner.vector(), before)
+    for name in ("m", "v"):
+        np.testing.assert_array_equal(learner.state()[name], state[name])
+
+
 def test_restored_phases_start_from_the_pretrained_weights_and_keep_the_moments() -> None:
     learner, buffer = trainer(restore_between_phases=True, fraction=0.1), scene()
     pretrained = learner.vector()
