@@ -68,6 +68,8 @@ class DemoSettings(
     """Least frames per second that the edge sends."""
     sampling_period_s: float = Field(default=5.0, gt=0, le=3600)
     """Seconds between two changes of the sampling rate."""
+    fraction: float = Field(default=0.2, gt=0, le=1)
+    """Part of the trainable parameters that a phase changes, gamma of the paper; large, because the demo's student is small."""
     loss_stride: int = Field(default=2, ge=1, le=32)
     """Compute the loss on every n-th pixel of every n-th row; 2 makes a phase on a CPU a fifth shorter."""
     horizon_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)

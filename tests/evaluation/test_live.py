@@ -14,8 +14,8 @@ def event(name: str, value: Second | Swap) -> Event:
     return {"event": name, **asdict(value)}
 
 
-def running(budgets: Budgets = Budgets(200.0, 0.0)) -> Progress:
-    progress = Progress(100.0, budgets)
+def running() -> Progress:
+    progress = Progress(100.0, Budgets(200.0, 0.0))
     seconds = [second(index, version=1, age_s=3.5) for index in range(3)]
     progress.take([event("connected", seconds[0]), *(event("statistics", each) for each in seconds)])
     progress.take([event("swap", swap(1, 102.5, 2.0))])

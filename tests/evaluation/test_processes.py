@@ -71,7 +71,7 @@ def test_a_process_that_must_run_may_not_end_well_either(tmp_path: Path) -> None
     child = ChildProcess("ams-server", python("pass"), tmp_path / "server.log")
     wait_for_end(child)
     assert child.finished()
-    with pytest.raises(ProcessFailedError, match="ended by itself; .* it is empty"):
+    with pytest.raises(ProcessFailedError, match=r"ended by itself; .* it is empty"):
         child.require_running()
 
 
@@ -82,7 +82,9 @@ def test_a_command_that_is_not_there_is_reported(tmp_path: Path) -> None:
 
 def test_stop_asks_first(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
-    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(print('bye')))\nprint('ready', flush=True); signal.pause()"
+    code = (
+        "import signal, sys; signal.signal(15, lambda *_: sys.exit(print('bye')))\nprint('ready', flush=True); signal.pause()"
+    )
     child = ChildProcess("child", python(code), log)
     await_ready(log)
     child.stop()
@@ -102,10 +104,16 @@ def test_stop_makes_a_stubborn_process_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
 def test_nothing_is_left_running_whatever_happens(tmp_path: Path, error: type[BaseException]) -> None:
     pid = 0
-    with pytest.raises(error), child_process("child", python(ENDLESS), tmp_path / "child.log") as child:
-        pid = child.pid
-        assert is_running(pid)
-        raise error
+
+    def run_child() -> None:
+        nonlocal pid
+        with child_process("child", python(ENDLESS), tmp_path / "child.log") as child:
+            pid = child.pid
+            assert is_running(pid)
+            raise error
+
+    with pytest.raises(error):
+        run_child()
     assert not is_running(pid)
 
 
@@ -120,11 +128,15 @@ def test_settings_of_this_process_do_not_reach_the_child(tmp_path: Path, monkeyp
 
 
 def test_termination_of_the_parent_ends_its_child(tmp_path: Path) -> None:
-    code = (
-        "import sys, signal\nfrom pathlib import Path\nfrom ams_eval.processes import child_process, termination_as_exit\n"
-        f"with termination_as_exit(), child_process('child', [sys.executable, '-c', {ENDLESS!r}], Path({str(tmp_path)!r}, 'log')) as c:\n"
-        "    print(c.pid, flush=True)\n    signal.pause()\n"
-    )
+    code = f"""
+import signal, sys
+from pathlib import Path
+from ams_eval.processes import child_process, termination_as_exit
+command = [sys.executable, "-c", {ENDLESS!r}]
+with termination_as_exit(), child_process("child", command, Path({str(tmp_path / "log")!r})) as child:
+    print(child.pid, flush=True)
+    signal.pause()
+"""
     with subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child_pid = int(parent.stdout.readline())

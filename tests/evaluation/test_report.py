@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 import pytest
 from tests.evaluation.demo_results import NO_LOG, demo_result, run_log, swap
 
-from ams_eval.report.chart import WIDTH, Chart, Span, nice_ticks, rolling_mean, span_above_zero
+from ams_eval.report.chart import NARROW, WIDE, Chart, Span, mean_rates, nice_ticks, span_above_zero
 from ams_eval.report.charts import age_chart, latency_chart, latency_parts, miou_chart, rates_chart, sampling_chart
 from ams_eval.report.page import headline, render_report, write_report
 from ams_eval.report.pictures import moment_pictures
 from ams_eval.result import DemoResult, count_numbers
+from ams_eval.run_log import RunLog
 
 VOID = {"meta", "img", "hr", "input", "br"}
 
@@ -134,10 +135,10 @@ def test_rates_show_the_budgets_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("log", [run_log(), NO_LOG], ids=["a run", "nothing"])
-def test_all_charts_are_drawings(log: object) -> None:
+def test_all_charts_are_drawings(log: RunLog) -> None:
     result = replace(demo_result(), log=log)
     for svg in (sampling_chart(result), age_chart(result), latency_chart(result.log), rates_chart(result)):
-        assert ElementTree.fromstring(svg).get("viewBox", "").startswith(f"0 0 {WIDTH} ")
+        assert int(ElementTree.fromstring(svg).get("viewBox", "").split()[2]) in (WIDE, NARROW)
         assert "nan" not in svg
 
 
@@ -173,11 +174,18 @@ def test_an_axis_reaches_above_everything_known() -> None:
     assert span_above_zero([]) == Span(0, 1)
 
 
-def test_a_rolling_mean_looks_back_over_its_window() -> None:
-    rates = rolling_mean([0.0, 1.0, 2.0, 4.0], [0.0, 10.0, 10.0, 40.0], 2.0)
-    assert rates[1:] == pytest.approx([10.0, 5.0, 15.0])
+def test_mean_rates_are_those_of_the_totals() -> None:
+    times = [float(index) for index in range(8)]
+    rates = mean_rates(times, [3.0 * each for each in times], 2.0)
+    assert rates[1:] == pytest.approx([3.0] * 7)
     assert rates[0] != rates[0]
-    assert rolling_mean([], [], 2.0) == []
+    assert mean_rates([], [], 2.0) == []
+
+
+def test_what_comes_once_a_period_makes_no_ripple() -> None:
+    times = [float(index) for index in range(40)]
+    rates = mean_rates(times, [10.0 * (index // 5) for index in range(40)], 5.0)
+    assert rates[15:] == pytest.approx([2.0] * 25)
 
 
 def test_a_gap_interrupts_a_line() -> None:

@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 46, 14, 26, 30
-"""Pixels of the drawing: its width and the margins around the plot."""
+WIDE, NARROW = 760, 440
+"""Widths of a drawing in pixels: alone in its row, or one of two."""
+LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 30
+"""Margins around the plot in pixels."""
+_LEAST_SCALE = 0.72
+"""A page scrolls a drawing sideways rather than shrink it further."""
 _PIXELS_PER_TICK_X, _PIXELS_PER_TICK_Y = 90, 42
 
 
@@ -35,15 +39,17 @@ class Chart:
     y_unit: str = ""
     x_unit: str = "s"
     height: int = 220
+    width: int = WIDE
     _parts: list[str] = field(default_factory=list)
 
     def band(self, start: float, end: float, name: str, *, shaded: bool) -> None:
-        """Mark a stretch of the x axis by its name, and shade it."""
+        """Mark a stretch of the x axis: by its name where there is room, and by shading it."""
         left, right = self._x(start), self._x(end)
         if shaded:
             height = self.height - TOP - BOTTOM
             self._parts.append(f'<rect class="band" x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" height="{height}"/>')
-        self._text((left + right) / 2, TOP - 10, name, "middle", "phase")
+        if self.width == WIDE:
+            self._text((left + right) / 2, TOP - 10, name, "middle", "phase")
 
     def line(self, xs: Iterable[float], ys: Iterable[float], style: str) -> None:
         """Draw a line of CSS class `style`; it is interrupted where y is NaN."""
@@ -66,8 +72,8 @@ class Chart:
     def level(self, y: float, name: str, style: str) -> None:
         """Draw a dashed line across, with its name above it."""
         height = self._y(y)
-        self._parts.append(f'<path class="level {style}" d="M{LEFT} {height:.1f}H{WIDTH - RIGHT}"/>')
-        self._text(WIDTH - RIGHT - 4, height - 5, name, "end", f"note {style}")
+        self._parts.append(f'<path class="level {style}" d="M{LEFT} {height:.1f}H{self.width - RIGHT}"/>')
+        self._text(self.width - RIGHT - 4, height - 5, name, "end", f"note {style}")
 
     def ticks(self, xs: Iterable[float]) -> None:
         """Mark moments by short strokes at the bottom."""
@@ -86,20 +92,22 @@ class Chart:
         """Return the drawing as an SVG element."""
         name = html.escape(self.title, quote=True)
         body = "".join(self._parts)
-        start = f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{name}" xmlns="http://www.w3.org/2000/svg">'
+        least = f"min-width:{_LEAST_SCALE * self.width:.0f}px"
+        start = f'<svg viewBox="0 0 {self.width} {self.height}" style="{least}" role="img" xmlns="http://www.w3.org/2000/svg">'
         return f"{start}<title>{name}</title>{self._grid()}{body}</svg>"
 
     def _grid(self) -> str:
         parts = []
-        foot, right = self.height - BOTTOM, WIDTH - RIGHT
+        foot, right = self.height - BOTTOM, self.width - RIGHT
         for value in nice_ticks(self.y, round((foot - TOP) / _PIXELS_PER_TICK_Y)):
             y = self._y(value)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
             parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end", "scale"))
         steps = nice_ticks(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X))
-        parts.extend(_text(self._x(value), foot + 18, f"{value:g}", "middle", "scale") for value in steps)
+        units = [""] * (len(steps) - 1) + [f" {self.x_unit}"]
+        for value, unit in zip(steps, units, strict=True):
+            parts.append(_text(self._x(value), foot + 18, f"{value:g}{unit}".rstrip(), "middle", "scale"))
         parts.append(f'<path class="axis" d="M{LEFT} {foot}H{right}"/>')
-        parts.append(_text(right, foot + 18, self.x_unit, "end", "scale unit"))
         parts.append(_text(LEFT - 8, TOP - 10, self.y_unit, "end", "scale unit"))
         return "".join(parts)
 
@@ -107,7 +115,7 @@ class Chart:
         self._parts.append(_text(x, y, text, anchor, style))
 
     def _x(self, value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, max(0.0, self.x.share(value)))
+        return LEFT + (self.width - LEFT - RIGHT) * min(1.0, max(0.0, self.x.share(value)))
 
     def _y(self, value: float) -> float:
         return TOP + (self.height - TOP - BOTTOM) * (1 - min(1.0, max(0.0, self.y.share(value))))
@@ -129,14 +137,19 @@ def span_above_zero(*series: Iterable[float]) -> Span:
     return Span(0.0, max(values, default=0.0) * 1.12 or 1.0)
 
 
-def rolling_mean(times: Sequence[float], totals: Sequence[float], window: float) -> list[float]:
-    """Return for each time the mean growth per unit of time of `totals` over the `window` before it; the first is NaN."""
-    rates = [math.nan]
-    starts = np.searchsorted(np.asarray(times), np.asarray(times) - window, side="left")
+def mean_rates(times: Sequence[float], totals: Sequence[float], period: float) -> list[float]:
+    """Return for each time the growth of `totals` per unit of time, without the ripple of what comes once a `period`.
+
+    Totals are averaged over the last `period` and their growth is taken over the last two; the first rate is NaN.
+    """
+    at, sums = np.asarray(times, np.float64), np.asarray(totals, np.float64)
+    smooth = [float(sums[(at > now - period) & (at <= now)].mean()) for now in at]
+    centres = [float(at[(at > now - period) & (at <= now)].mean()) for now in at]
+    rates = [math.nan] * len(times)
     for end in range(1, len(times)):
-        start = min(int(starts[end]), end - 1)
-        rates.append((totals[end] - totals[start]) / (times[end] - times[start]))
-    return rates[: len(times)]
+        start = min(int(np.searchsorted(at, at[end] - 2 * period)), end - 1)
+        rates[end] = (smooth[end] - smooth[start]) / (centres[end] - centres[start])
+    return rates
 
 
 def _text(x: float, y: float, text: str, anchor: str, style: str) -> str:

@@ -191,7 +191,7 @@ def _network(result: DemoResult) -> str:
     key = _key((("up", "uplink: sampled frames as H.264"), ("down", "downlink: updates of the weights")))
     ages = _key((("adapted", "age"), ("without", "interval")))
     return (
-        "<h2>On the wire</h2><p>Mean over the last 10 s, counted by the edge while the video played. "
+        "<h2>On the wire</h2><p>Means over the last two update intervals, counted by the edge while the video played. "
         "The first model came before it.</p>"
         f"{_card('Rates beside the budgets', key, rates_chart(result))}"
         f'<div class="pair">{_card("Frames per second sent to the server", "", sampling_chart(result))}'
