@@ -250,7 +250,7 @@ def test_a_stopped_phase_is_undone(steps_before: int) -> None:
     result = learner.train_phase(buffer, stopping=lambda: next(answers))
     assert (result.failure, result.steps, len(result.indices)) == ("it was stopped", steps_before, 0)
     np.testing.assert_array_equal(learner.vector(), before)
-    for name in ("m", "v"):
+    for name in state.keys() - {"generator"}:  # mini-batches that were drawn stay drawn
         np.testing.assert_array_equal(learner.state()[name], state[name])
 
 
