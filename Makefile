@@ -9,7 +9,8 @@ DEMO_ARGS ?=
 
 .PHONY: demo test check protos benchmarks clean
 
-demo: $(VENV)/.installed-eval
+# A Hugging Face teacher needs one more extra.
+demo: $(VENV)/.installed-eval $(if $(filter hf:%,$(TEACHER)),$(VENV)/.installed-zoo)
 	$(BIN)/ams-eval demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(TEACHER),--teacher '$(TEACHER)') $(DEMO_ARGS)
 
 test: $(VENV)/.installed-dev $(PROTO_VENV)/.installed
@@ -34,6 +35,10 @@ $(VENV)/bin/python:
 $(VENV)/.installed-eval: pyproject.toml scripts/constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c scripts/constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c scripts/constraints.txt -e '.[eval]'
+	touch $@
+
+$(VENV)/.installed-zoo: $(VENV)/.installed-eval
+	$(BIN)/python -m pip install --quiet -c scripts/constraints.txt -e '.[eval,zoo]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-eval
