@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import torch
 from rich.console import Console
 
 from ams_common.clock import Clock, SystemClock
@@ -189,9 +190,11 @@ def _step(console: Console, what: str) -> Iterator[None]:
 
 
 def _judge(recording: Recording, server: ServerSettings, labels: Path) -> Judgement:
+    if server.threads:
+        torch.set_num_threads(server.threads)
     device = choose_device(server.device)
     dtype = compute_dtype(server.precision, device)
-    teacher = create_teacher(server, device, None if dtype.itemsize == 4 else dtype)
+    teacher = create_teacher(server, device, None if dtype == torch.float32 else dtype)
     start = _start_model(server)
     exact = street_labels(recording.exact_labels, start.manifest.classes) if recording.exact_labels else None
     return judge(recording.path, read_index(labels), teacher, start, exact)
