@@ -53,7 +53,8 @@ class ScriptedSession:
             raise CodecError("damaged")
         self.due = True
 
-    def train(self) -> Mirror | None:
+    def train(self, stopping: Callable[[], bool]) -> Mirror | None:
+        assert not stopping()
         self.due = False
         self.at_train()
         if self.failure is not None:

@@ -1,0 +1,230 @@
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.protocol_support import TIMEOUT_S, Mailbox
+from tests.server.session_support import HEIGHT, WIDTH, ColourTeacher, colour_batch, small_model, small_session, small_settings
+
+from ams_common.clock import ManualClock, SystemClock
+from ams_common.errors import ConfigurationError
+from ams_common.events import EventLog
+from ams_common.layout import ParameterLayout, TensorSpec, weights_digest
+from ams_common.messages import HeldModel, Hello, ModelChunk, ServerMessage, SnapshotHeader, Update, Welcome
+from ams_common.session.server import BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
+from ams_server import backend as backend_module
+from ams_server.backend import DeviceBackend, DeviceConnection, float16_exact
+from ams_server.edge_session import EdgeSession
+from ams_server.scheduler import Scheduler
+from ams_server.students.export import student_vector
+
+HELLO = Hello(device_id="camera-1", run_id=bytes(16), codecs=("gap-zstd", "mask-float16"))
+
+
+class FakeOutlet:
+    """Keeps what is sent."""
+
+    backlog = 0
+
+    def __init__(self) -> None:
+        self.sent = Mailbox()
+
+    def send(self, message: ServerMessage) -> None:
+        self.sent.put(message)
+
+
+@contextmanager
+def running_backend(**changes: Any) -> Iterator[DeviceBackend]:
+    """Run a backend whose worker must not fail."""
+    failures: list[BaseException] = []
+    scheduler = Scheduler(EventLog(None, SystemClock()), failures.append)
+    scheduler.start()
+    try:
+        yield DeviceBackend(
+            small_settings(steps=1, **changes),
+            small_model(),
+            teacher=ColourTeacher(),
+            device=torch.device("cpu"),
+            scheduler=scheduler,
+            clock=ManualClock(),
+        )
+    finally:
+        scheduler.stop()
+        assert not failures
+
+
+def connect(backend: DeviceBackend, hello: Hello = HELLO) -> tuple[DeviceConnection, FakeOutlet]:
+    outlet = FakeOutlet()
+    return asyncio.run(backend.connect(hello, outlet)), outlet
+
+
+def update_after(connection: DeviceConnection, outlet: FakeOutlet, batch_id: int) -> Update:
+    """Deliver a batch and return the update that it leads to."""
+    before = len(outlet.sent.all(Update))
+    connection.deliver(BatchArrived(batch=colour_batch(batch_id, 10.0 * batch_id)))
+    outlet.sent.wait_count(Update, before + 1)
+    update = outlet.sent.all(Update)[-1]
+    assert isinstance(update, Update)
+    return update
+
+
+def kinds(messages: Sequence[object]) -> list[type]:
+    return [type(message) for message in messages]
+
+
+def test_every_device_starts_from_weights_that_float16_holds() -> None:
+    model = small_model()
+    manifest, vector = model.manifest, student_vector(model.module)
+    trainable = vector[: manifest.layout.trainable_size]
+    np.testing.assert_array_equal(trainable, trainable.astype(np.float16).astype(np.float32))
+    assert (manifest.student, manifest.width, manifest.height) == ("jitnet-quarter", WIDTH, HEIGHT)
+    assert manifest.classes.names == ("road", "sky")
+    np.testing.assert_array_equal(small_session().trainer.vector(), vector)
+
+
+def test_what_float16_cannot_hold_and_statistics_are_not_rounded() -> None:
+    layout = ParameterLayout((TensorSpec(name="w", shape=(4,)), TensorSpec(name="var", shape=(2,), trainable=False)))
+    vector = np.array([1 / 3, 1e6, -65504.0, 65519.0, 1 / 3, 1e-9], np.float32)
+    rounded = float16_exact(vector, layout)
+    expected = np.array([np.float16(1 / 3), 1e6, -65504.0, 65519.0, 1 / 3, 1e-9], np.float32)
+    np.testing.assert_array_equal(rounded, expected)
+    assert np.isfinite(rounded).all()
+    assert vector[0] == np.float32(1 / 3), "the argument stays"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": "alexnet"}, "this server has no student 'alexnet', it serves 'jitnet-quarter'"),
+        ({"class_set": "voc21"}, "this server has no class set 'voc21', it serves 'street7'"),
+        ({"codecs": ()}, "no update codec in common: the device has none"),
+        ({"codecs": ("gap-zstd",)}, "no update codec in common: the device has gap-zstd"),
+    ],
+)
+def test_a_device_that_wants_something_else_is_told_what_there_is(changes: dict[str, Any], message: str) -> None:
+    with running_backend(codec="mask-float16") as backend, pytest.raises(ConfigurationError) as caught:
+        connect(backend, replace(HELLO, **changes))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("direction", ["uplink", "downlink"])
+def test_a_budget_that_carries_nothing_is_refused_with_the_least(direction: str) -> None:
+    budget: dict[str, Any] = {f"{direction}_bps": 1000}
+    with running_backend() as backend, pytest.raises(RefusedError, match=r"the least is [\d.]+ kbit/s") as caught:
+        connect(backend, replace(HELLO, **budget))
+    assert caught.value.code == "budget_too_small"
+    assert f"{direction} budget of 1 kbit/s" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("configured", "offered", "chosen"),
+    [
+        ("", ("mask-float16", "gap-zstd"), "mask-float16"),
+        ("", ("from-the-future", "gap-zstd"), "gap-zstd"),
+        ("gap-zstd", ("mask-float16", "gap-zstd"), "gap-zstd"),
+    ],
+)
+def test_the_codec_is_the_server_s_choice_else_the_device_s_first(
+    configured: str, offered: tuple[str, ...], chosen: str
+) -> None:
+    with running_backend(codec=configured) as backend:
+        connection, _ = connect(backend, replace(HELLO, codecs=offered))
+        welcome = connection.greeting()[0]
+    assert isinstance(welcome, Welcome)
+    assert welcome.codec == chosen
+
+
+def test_a_new_device_gets_a_whole_model_and_then_updates_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with running_backend() as backend:
+        connection, outlet = connect(backend, replace(HELLO, downlink_bps=1_000_000))
+        greeting = connection.greeting()
+        update = update_after(connection, outlet, 1)
+    assert kinds(greeting)[0] is Welcome
+    assert set(kinds(greeting)[1:]) == {ModelChunk, SnapshotHeader}
+    (header,) = [message for message in greeting if isinstance(message, SnapshotHeader)]
+    assert update.base_digest == header.weights_digest == weights_digest(student_vector(small_model().module))
+    assert "a whole model" in caplog.text
+    assert "s at 1000 kbit/s" in caplog.text
+    assert connection.downlink.wait_s(10**9) == 0.0
+
+
+def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with running_backend() as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        first = update_after(connection, outlet, 1)
+        connection.close()
+        held = HeldModel(bundle_digest=small_model().manifest.bundle_digest, version=0, weights_digest=first.base_digest)
+        connection, outlet = connect(backend, replace(HELLO, held=held))
+        assert kinds(connection.greeting()) == [Welcome, Update]
+        second = update_after(connection, outlet, 2)
+    assert (second.version, second.base_digest) == (2, first.result_digest)
+    assert "1 missed updates" in caplog.text
+
+
+def test_a_device_that_comes_back_with_another_codec_starts_afresh() -> None:
+    with running_backend() as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        update_after(connection, outlet, 1)
+        connection.close()
+        connection, outlet = connect(backend, replace(HELLO, codecs=("mask-float16",)))
+        connection.greeting()
+        update = update_after(connection, outlet, 1)
+    assert (update.version, update.codec) == (1, "mask-float16")
+
+
+def test_the_device_that_was_away_longest_is_forgotten_and_none_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_module, "KEPT_SESSIONS", 1)
+    made: list[str] = []
+
+    def new_session(*_: object, device_id: str, **__: object) -> EdgeSession:
+        made.append(device_id)
+        session = small_session()
+        session.device_id = device_id
+        return session
+
+    monkeypatch.setattr(backend_module, "new_session", new_session)
+    with running_backend() as backend:
+        here = {name: connect(backend, replace(HELLO, device_id=name))[0] for name in "abc"}
+        here["a"].close()
+        here["b"].close()
+        for name in "ba":
+            connect(backend, replace(HELLO, device_id=name))
+    assert made == ["a", "b", "c", "a"]
+
+
+def test_a_wish_for_a_snapshot_is_granted_from_another_thread() -> None:
+    async def exchange(backend: DeviceBackend) -> FakeOutlet:
+        outlet = FakeOutlet()
+        connection = await backend.connect(HELLO, outlet)
+        connection.greeting()
+        connection.deliver(EdgeDraining(reason="nothing follows from it"))
+        connection.deliver(SnapshotWanted(reason="bad digest"))
+        await asyncio.wait_for(asyncio.to_thread(outlet.sent.wait_count, ModelChunk), TIMEOUT_S)
+        return outlet
+
+    with running_backend() as backend:
+        outlet = asyncio.run(exchange(backend))
+    header = outlet.sent.items[0]
+    assert isinstance(header, SnapshotHeader)
+    assert header.version == 0
+    assert header.encoded_bytes == sum(len(item.data) for item in outlet.sent.items if isinstance(item, ModelChunk))
+
+
+def test_a_stream_that_breaks_off_before_its_greeting_leaves_nothing_in_the_round() -> None:
+    with running_backend() as backend:
+        connection, outlet = connect(backend)
+        connection.close()
+        connection.greeting()
+        connection.deliver(BatchArrived(batch=colour_batch(1, 0.0)))
+        other, other_outlet = connect(backend, replace(HELLO, device_id="camera-2"))
+        other.greeting()
+        update_after(other, other_outlet, 1)
+    assert not outlet.sent.items
