@@ -1,5 +1,6 @@
 """The main job on real video, with a real teacher and a real pretrained student."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,14 +90,23 @@ def camvid_session(settings: ServerSettings, model: StartingModel, teacher: Teac
     )
 
 
+@pytest.fixture
+def _all_cores() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.data
+@pytest.mark.usefixtures("_all_cores")
 def test_adaptation_gains_eight_points_on_a_city_drive() -> None:
     require(CAMVID, CAMVID_LABELS, TEACHER, STUDENT)
     arguments = [
         *STUDENT_ARGUMENTS,
         *("--teacher-width", "960", "--teacher-height", "736", "--frame-width", "480", "--frame-height", "360"),
         *("--class-set", "camvid11", "--classes", "sky,building,road,pavement,tree,car,pedestrian"),
-        *("--student-width", "256", "--student-height", "192", "--batch-size", "4"),
+        *("--student-width", "256", "--student-height", "192", "--batch-size", "4", "--steps", "10"),
     ]
     settings = load_settings(ServerSettings, arguments)
     dtype = compute_dtype(settings.precision, CPU)
