@@ -25,7 +25,7 @@ from ams_eval.live import Budgets, LiveView, Progress
 from ams_eval.processes import ChildProcess, child_process, termination_as_exit
 from ams_eval.recording import Recording, own_recording, street_recording
 from ams_eval.report.page import write_report
-from ams_eval.result import DemoResult, Numbers, count_numbers, draw_table, write_json
+from ams_eval.result import DemoResult, Numbers, count_numbers, draw_tables, write_json
 from ams_eval.run_log import EventTail, named, read_run
 from ams_eval.world.stream import DEMO_STREAM
 from ams_server.backend import starting_model, student_classes
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
         result = _result(settings, recording, server, judgement, played, paths)
     numbers = count_numbers(result)
     report = _write(result, numbers, paths.out)
-    console.print(draw_table(result, numbers))
+    console.print(draw_tables(result, numbers))
     console.print(f"report  {report.resolve()}\nnumbers {(paths.out / 'demo.json').resolve()}", soft_wrap=True, highlight=False)
     console.print(f"{clock.now_s() - started_s:.0f} s in all", highlight=False)
     return 0

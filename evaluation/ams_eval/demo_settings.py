@@ -72,7 +72,7 @@ class DemoSettings(
     """Part of the trainable parameters that a phase changes, gamma of the paper; large, because the demo's student is small."""
     loss_stride: int = Field(default=2, ge=1, le=32)
     """Compute the loss on every n-th pixel of every n-th row; 2 makes a phase on a CPU a fifth shorter."""
-    horizon_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    horizon_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Seconds that training looks back, T_horizon of the paper; short, because the demo's scenes are."""
 
 

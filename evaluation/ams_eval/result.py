@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich import box
+from rich.console import Group
 from rich.table import Table
 
 from ams_common.classes import ClassSet
@@ -135,21 +136,22 @@ def _kbps(size_bytes: int, duration_s: float) -> float:
     return size_bytes * 8e-3 / duration_s
 
 
-def draw_table(result: DemoResult, numbers: Numbers) -> Table:
-    """Return the table that ends the demo."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"adaptive model streaming on {result.title}", title_justify="left")
-    for heading in ("", "without adaptation", "with adaptation", "gain"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    table.add_row("mIoU against the teacher", *_scores(numbers.teacher_without, numbers.teacher_adapted))
+def draw_tables(result: DemoResult, numbers: Numbers) -> Group:
+    """Return the tables that end the demo: scores, and all that is no score."""
+    scores = Table(box=box.SIMPLE_HEAD)
+    scores.add_column("")
+    for heading in ("without adaptation", "with adaptation", "gain"):
+        scores.add_column(heading, justify="right")
+    scores.add_row("mIoU against the teacher", *_scores(numbers.teacher_without, numbers.teacher_adapted))
     means = numbers.teacher_without_frame_mean, numbers.teacher_adapted_frame_mean
-    table.add_row("  mean over frames", *_scores(*means))
+    scores.add_row("– mean over frames", *_scores(*means))
     if result.judgement.exact is not None:
-        table.add_row("mIoU against the exact labels", *_scores(numbers.exact_without, numbers.exact_adapted))
-        table.add_row("  the teacher itself", percent(numbers.exact_teacher), "", "")
-    table.add_section()
-    for name, value, remark in facts(result.budgets, numbers):
-        table.add_row(name, value, remark, "")
-    return table
+        scores.add_row("mIoU against exact labels", *_scores(numbers.exact_without, numbers.exact_adapted))
+        scores.add_row("– the teacher itself", percent(numbers.exact_teacher), "", "")
+    rest = Table(box=None, show_header=False, padding=(0, 2))
+    for fact in facts(result.budgets, numbers):
+        rest.add_row(*fact)
+    return Group(scores, rest, "")
 
 
 def facts(budgets: Budgets, numbers: Numbers) -> list[tuple[str, str, str]]:

@@ -206,9 +206,7 @@ def test_watching_ends_with_whatever_fails(tmp_path: Path, edge_looks: int, serv
 def test_a_server_that_cannot_start_ends_the_demo_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_SERVER", "raise SystemExit('no such weights')")
     monkeypatch.setattr(Recording, "prepare", lambda self: None)
-    with pytest.raises(
-        ProcessFailedError, match=r"ams-server ended with status 1; .*server\.log:\n  no such weights"
-    ):
+    with pytest.raises(ProcessFailedError, match=r"ams-server ended with status 1; .*server\.log:\n  no such weights"):
         demo.run(["--out", str(tmp_path / "out")])
     assert not list((tmp_path / "out").glob("run-*"))
 

@@ -82,14 +82,14 @@ def test_text_from_outside_is_escaped() -> None:
 def test_the_page_says_the_main_numbers() -> None:
     text = parsed(report(demo_result())).text
     # 3/4 of two classes are right: IoU 6/10 each.
-    assert "Adaptation lifts the model from 60.0 % to 100.0 % mIoU" in text
+    assert "Adaptation lifts the model from 60.0\u00a0% to 100.0\u00a0% mIoU" in text
     assert "+40.0" in text
     assert "100 kbit/s" in text
 
 
 def test_a_loss_is_not_told_as_a_gain() -> None:
     numbers = replace(count_numbers(demo_result()), teacher_adapted=0.5)
-    assert headline(numbers).startswith("Adaptation did not help here: 60.0 %")
+    assert headline(numbers).startswith("Adaptation did not help here: 60.0&nbsp;% mIoU without it")
 
 
 def test_exact_labels_show_up_only_where_there_are_any() -> None:

@@ -59,7 +59,7 @@ def render_report(result: DemoResult, numbers: Numbers) -> str:
 
 def headline(numbers: Numbers) -> str:
     """Return what came out, in one sentence of HTML, whether adaptation helped or not."""
-    without, adapted = percent(numbers.teacher_without), percent(numbers.teacher_adapted)
+    without, adapted = (percent(each).replace(" ", "&nbsp;") for each in (numbers.teacher_without, numbers.teacher_adapted))
     gain = numbers.teacher_adapted - numbers.teacher_without
     if gain > 0:
         return f"Adaptation lifts the model from {without} to <b>{adapted}</b> mIoU"
@@ -221,7 +221,9 @@ def _table(result: DemoResult, numbers: Numbers) -> str:
         scores.append(["– the teacher itself", "", percent(numbers.exact_teacher), ""])
     table = _rows(["", "without", "with", "gain"], scores)
     rest = _rows(["", "measured", ""], [list(each) for each in facts(result.budgets, numbers)])
-    return f'<h2>In numbers</h2><p></p><div class="pair"><div class="card">{table}</div><div class="card">{rest}</div></div>'
+    return (
+        f'<h2>In numbers</h2><p></p><div class="pair"><div class="card">{table}</div><div class="card facts">{rest}</div></div>'
+    )
 
 
 def _score_row(name: str, without: float, adapted: float) -> list[str]:
