@@ -1,0 +1,249 @@
+"""The whole edge against a real service with a scripted backend, on a tiny model."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_update
+from tests.edge.videos import tenths, write_video
+from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, running_server
+
+from ams_common.clock import SystemClock
+from ams_common.errors import ConfigurationError, SourceError
+from ams_common.events import read_events
+from ams_common.messages import Control, Update
+from ams_common.session.greeting import Offer, snapshot_messages
+from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
+from ams_edge.agent import Agent
+from ams_edge.frame import Frame, UInt8Array
+from ams_edge.link import Link
+from ams_edge.settings import AgentSettings
+from ams_edge.store import ModelStore, StoredModel
+
+CONTROL = Control(sampling_hz=2.0, update_interval_s=2.0, batch_bytes=50_000, frame_width=48, frame_height=32)
+FRAMES = 40
+
+
+def offer(model: StoredModel, updates: tuple[Update, ...] = ()) -> Offer:
+    return Offer(
+        manifest=model.manifest,
+        graph=model.graph,
+        codec="gap-zstd",
+        control=CONTROL,
+        version=model.version,
+        weights=model.vector,
+        weights_digest=model.weights_digest,
+        recent_updates=updates,
+    )
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., AgentSettings]:
+    """Return a function that makes settings of an edge with a short recording and files of its own."""
+    video = write_video(tmp_path / "video.mp4", tenths(FRAMES))
+
+    def make(port: int, **changes: Any) -> AgentSettings:
+        chosen = {
+            "source": str(video),
+            "fast": True,
+            "server": f"127.0.0.1:{port}",
+            "device_id": "camera-1",
+            "state_folder": tmp_path / "state",
+            "events": tmp_path / "events.jsonl",
+        }
+        return AgentSettings(**{**chosen, **changes})
+
+    return make
+
+
+@contextmanager
+def agent_at(settings: AgentSettings) -> Iterator[tuple[Agent, Iterator[tuple[Frame, UInt8Array]]]]:
+    with Agent(settings) as agent:
+        yield agent, iter(agent)
+    assert not {"link", "encoder", "patcher", "capture"} & {thread.name for thread in threading.enumerate()}
+
+
+def events(settings: AgentSettings, name: str) -> list[dict[str, Any]]:
+    assert settings.events is not None
+    return [event for event in read_events(settings.events) if event["event"] == name]
+
+
+def wait_until_applied(connection: FakeConnection, version: int) -> None:
+    def reported(items: list[object]) -> bool:
+        return any(isinstance(item, AppliedReported) and item.applied.version == version for item in items)
+
+    connection.events.wait_for(reported)
+
+
+def store(settings: AgentSettings, model: StoredModel) -> None:
+    """Leave `model` behind as an earlier run would."""
+    ModelStore(settings.state_folder / settings.device_id, settings, SystemClock()).offer(model)
+
+
+def version_of(agent: Agent) -> int:
+    running = agent._slot.current()
+    assert running is not None
+    return running.version
+
+
+def test_every_frame_is_labelled_and_updates_are_learnt_from_what_was_seen(
+    make_settings: Callable[..., AgentSettings], tmp_path: Path
+) -> None:
+    model = tiny_model(version=3)
+    backend = FakeBackend(offer(model))
+    with running_server(backend) as server:
+        settings = make_settings(server.port, labels=tmp_path / "labels", uplink_kbps=500)
+        with agent_at(settings) as (agent, frames):
+            frame, labels = next(frames)
+            assert (labels.shape, frame.index) == ((HEIGHT, WIDTH), 0)
+            assert labels.dtype == np.uint8
+            assert agent.classes == model.manifest.classes
+            connection = backend.connection()
+            for _ in range(FRAMES // 2):
+                frame, _ = next(frames)
+            connection.events.wait_count(BatchArrived)
+            (arrived,) = connection.events.all(BatchArrived)
+            assert isinstance(arrived, BatchArrived)
+            assert (arrived.batch.batch_id, arrived.batch.width, arrived.batch.height) == (1, 48, 32)
+            assert arrived.batch.capture_times_us[-1] <= frame.capture_time_us
+            assert version_of(agent) == 3
+            connection.outlet.send(replace(tiny_update(model), newest_batch_id=1))
+            wait_until_applied(connection, 4)
+            rest = list(frames)
+            assert version_of(agent) == 4
+        assert rest[-1][0].index == FRAMES - 1
+        assert connection.hello.uplink_bps == 500_000
+    assert len(list((tmp_path / "labels").glob("*.png"))) == FRAMES
+    (swap,) = events(settings, "swap")
+    assert (swap["version"], swap["batch_to_swap_s"] > 0) == (4, True)
+    assert [event["version"] for event in events(settings, "model")] == [3]
+
+
+def test_a_restart_runs_the_last_model_before_the_server_answers(make_settings: Callable[..., AgentSettings]) -> None:
+    model = tiny_model(version=3)
+    with running_server(FakeBackend(offer(model))) as server:
+        with agent_at(make_settings(server.port)) as (_, frames):
+            assert len(list(frames)) == FRAMES
+        port = server.port
+    with agent_at(make_settings(port)) as (agent, frames):
+        assert len(list(frames)) == FRAMES
+        assert version_of(agent) == 3
+    later = after(model, tiny_update(model).payload)
+    backend = FakeBackend(offer(later, (tiny_update(model),)))
+    with running_server(backend) as server, agent_at(make_settings(server.port)) as (agent, frames):
+        next(frames)
+        held = backend.connection().hello.held
+        assert held is not None
+        assert (held.version, held.weights_digest) == (3, model.weights_digest)
+        backend.connection().events.wait_count(AppliedReported)
+        assert version_of(agent) == 4
+
+
+@pytest.mark.parametrize("fault", ["foreign", "corrupt", "gap"])
+def test_an_update_that_does_not_fit_is_refused_and_a_snapshot_brings_the_edge_back(
+    make_settings: Callable[..., AgentSettings], fault: str
+) -> None:
+    model = tiny_model()
+    good = tiny_update(model)
+    bad = {
+        "foreign": tiny_update(tiny_model(seed=9)),
+        "corrupt": replace(good, payload=good.payload[:-5]),
+        "gap": replace(good, base_version=6, version=7),
+    }[fault]
+    backend = FakeBackend(offer(model))
+    with running_server(backend) as server:
+        settings = make_settings(server.port)
+        store(settings, model)
+        with agent_at(settings) as (agent, frames):
+            next(frames)
+            connection = backend.connection()
+            before = agent._slot.current()
+            connection.outlet.send(bad)
+            connection.events.wait_count(SnapshotWanted)
+            assert agent._slot.current() is before, "the running model is untouched"
+            next(frames)
+            newest = tiny_model(seed=4, version=9)
+            for message in snapshot_messages(9, newest.vector, newest.weights_digest, 4096):
+                connection.outlet.send(message)
+            wait_until_applied(connection, 9)
+            next(frames)
+            assert version_of(agent) == 9
+    assert len(events(settings, "refused")) == 1
+
+
+def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(make_settings: Callable[..., AgentSettings]) -> None:
+    refusal = RefusedError("budget_too_small", "uplink budget of 1 kbit/s carries nothing: the least is 4.4 kbit/s")
+    with (
+        running_server(FakeBackend(offer(tiny_model()), refusal=refusal)) as server,
+        agent_at(make_settings(server.port, uplink_kbps=1)) as (_, frames),
+        pytest.raises(ConfigurationError, match=r"refuses this device: .* the least is 4\.4 kbit/s"),
+    ):
+        next(frames)
+
+
+def test_a_device_that_was_accepted_runs_on_when_it_is_refused(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_server(FakeBackend(offer(tiny_model()))) as server:
+        settings = make_settings(server.port)
+        rival = settings.model_copy(update={"events": None, "state_folder": settings.state_folder / "rival"})
+        with agent_at(settings) as (agent, frames):
+            next(frames)
+            with Agent(rival) as other:
+                next(iter(other))
+                agent._link._thread.join(TIMEOUT_S)
+            assert not agent._link.alive
+            assert len(list(frames)) == FRAMES - 1
+    assert "the server refuses: another stream came under the device id 'camera-1'" in caplog.text
+
+
+def test_a_thread_that_fails_ends_the_iteration_with_its_error(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(link: Link, batch: object) -> None:
+        raise MemoryError("no room for a batch")
+
+    monkeypatch.setattr(Link, "send_batch", fail)
+    with (
+        running_server(FakeBackend(offer(tiny_model()))) as server,
+        agent_at(make_settings(server.port, fast=False)) as (_, frames),
+        pytest.raises(MemoryError, match="no room for a batch"),
+    ):
+        for _ in frames:
+            pass
+
+
+def test_stop_and_close_may_come_at_any_time_and_twice(make_settings: Callable[..., AgentSettings]) -> None:
+    unused = Agent(make_settings(1))
+    unused.close()
+    unused.close()
+    assert list(unused) == []
+    with agent_at(make_settings(1)) as (agent, frames):
+        timer = threading.Timer(0.1, agent.stop)
+        timer.start()
+        assert list(frames) == [], "stopped while it waited for a first model"
+        timer.join(TIMEOUT_S)
+        agent.close()
+
+
+def test_leaving_the_loop_ends_all_threads(make_settings: Callable[..., AgentSettings]) -> None:
+    with running_server(FakeBackend(offer(tiny_model()))) as server:
+        for frame, _ in Agent(make_settings(server.port)):
+            if frame.index == 2:
+                break
+    assert not {"link", "encoder", "patcher", "capture"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_a_source_that_is_not_there_leaves_nothing_open(make_settings: Callable[..., AgentSettings], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"absent\.mp4"):
+        Agent(make_settings(1, source=str(tmp_path / "absent.mp4")))
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    for changes in ({"overlay": blocker / "a.mp4"}, {"state_folder": blocker / "state"}, {"events": blocker / "events"}):
+        with pytest.raises(ConfigurationError, match="cannot"):
+            Agent(make_settings(1, **changes))
