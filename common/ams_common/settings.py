@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -29,7 +29,10 @@ PRESET_FIELD = "preset"
 class PartConfig(BaseModel):
     """Base of one part's configuration: immutable, no unknown keys, the sentence under a field is its help text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # The type that settings classes declare, so that one may inherit from both; pydantic's own base narrows it likewise.
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(  # pyright: ignore[reportIncompatibleVariableOverride]
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
 
 class CommandSettings(BaseSettings):

@@ -221,9 +221,8 @@ def _table(result: DemoResult, numbers: Numbers) -> str:
         scores.append(["– the teacher itself", "", percent(numbers.exact_teacher), ""])
     table = _rows(["", "without", "with", "gain"], scores)
     rest = _rows(["", "measured", ""], [list(each) for each in facts(result.budgets, numbers)])
-    return (
-        f'<h2>In numbers</h2><p></p><div class="pair"><div class="card">{table}</div><div class="card facts">{rest}</div></div>'
-    )
+    cards = f'<div class="card">{table}</div><div class="card facts">{rest}</div>'
+    return f'<h2>In numbers</h2><p></p><div class="pair">{cards}</div>'
 
 
 def _score_row(name: str, without: float, adapted: float) -> list[str]:
