@@ -13,6 +13,7 @@ from ams_common.errors import ConfigurationError
 from ams_edge.inference import Model, build_model
 from ams_edge.providers import choose_backend
 from ams_edge.runtime_config import RuntimeConfig
+from ams_eval import judging
 from ams_eval.judging import MOMENTS, Judgement, Shown, judge, read_index, street_labels
 
 FRAMES = 20
@@ -121,7 +122,7 @@ def test_exact_labels_judge_the_teacher_too(tmp_path: Path, video: Path, start: 
     assert judgement.exact.adapted.miou() == judgement.teacher_on_exact.miou() == 0.25
 
 
-def test_each_part_of_the_recording_has_the_moment_of_largest_difference(tmp_path: Path, video: Path, start: Model) -> None:
+def test_each_part_of_the_recording_has_a_moment(tmp_path: Path, video: Path, start: Model) -> None:
     judgement, _ = judged(tmp_path, video, start)
     assert 1 < len(judgement.moments) <= MOMENTS
     times_s = [moment.time_s for moment in judgement.moments]
@@ -131,6 +132,19 @@ def test_each_part_of_the_recording_has_the_moment_of_largest_difference(tmp_pat
         assert moment.teacher.shape == moment.without.shape == moment.adapted.shape == (48, 64)
         assert moment.adapted_miou == 1.0
         assert moment.difference == pytest.approx(1.0 - moment.without_miou)
+
+
+def test_the_moment_of_a_part_is_the_one_of_largest_difference(
+    tmp_path: Path, video: Path, start: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "MOMENTS", 1)
+    shown = write_labels(tmp_path / "labels", range(FRAMES), perfect())
+    cv2.imwrite(str(shown[5].file), np.full((HEIGHT, WIDTH), CLASSES.names.index("sky"), np.uint8))
+    judgement = judge(video, shown, CarTeacher(), start, None)
+    gains = np.abs(judgement.teacher.frame_gain())
+    assert gains.min() < gains.max() - 0.01
+    (moment,) = judgement.moments
+    assert moment.difference == pytest.approx(gains.max())
 
 
 def test_the_labels_of_the_street_are_read_in_other_classes(tmp_path: Path) -> None:
