@@ -18,7 +18,7 @@ class Sample:
     """A picture kept for training."""
 
     image: UInt8Array
-    """RGB [height, width, 3] in the size that the server asked for."""
+    """RGB [height, width, 3], both sides even: in the size that the server asked for, or the frame's where that is smaller."""
     capture_time_us: int
 
 
@@ -44,7 +44,7 @@ class Sampler:
         control = self._control
         if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, 1 / control.sampling_hz):
             return False
-        image = frame.rgb(control.frame_width, control.frame_height)
+        image = frame.rgb(*_sample_size(control, frame))
         self._make_room_for(image)
         self._samples.append(Sample(image=image, capture_time_us=frame.capture_time_us))
         return True
@@ -85,3 +85,8 @@ class Sampler:
         kept = fitting[-(room - 1) :]
         self.dropped += len(self._samples) - len(kept)
         self._samples = kept
+
+
+def _sample_size(control: Control, frame: Frame) -> tuple[int, int]:
+    """Return (width, height) of a sample, even: enlarged pixels would cost bits and teach nothing."""
+    return min(control.frame_width, frame.width) // 2 * 2, min(control.frame_height, frame.height) // 2 * 2

@@ -82,6 +82,15 @@ def test_samples_have_the_wanted_size_and_the_time_of_their_frame() -> None:
     assert np.array_equal(samples[0].image, frame.rgb(8, 4))
 
 
+@pytest.mark.parametrize(("width", "height", "kept"), [(6, 3, (6, 2)), (20, 3, (8, 2)), (7, 9, (6, 4)), (8, 4, (8, 4))])
+def test_a_sample_is_no_larger_than_its_frame_and_even(width: int, height: int, kept: tuple[int, int]) -> None:
+    sampler = Sampler(CONTROL)
+    sampler.offer(Frame(np.zeros((height, width, 3), np.uint8), index=0, capture_time_s=0.0))
+    samples = sampler.flush()
+    assert samples is not None
+    assert samples[0].image.shape == (kept[1], kept[0], 3)
+
+
 def test_the_first_batch_comes_early_and_the_others_once_an_interval() -> None:
     sampler = Sampler(CONTROL)
     batches = []
