@@ -11,7 +11,6 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from random import SystemRandom
 from types import TracebackType
 
@@ -30,6 +29,7 @@ from ams_common.session.client import (
     Draining,
     ModelReceived,
     ProblemReported,
+    SnapshotAnnounced,
     SnapshotReceived,
     UpdateReceived,
 )
@@ -100,7 +100,7 @@ class Agent:
 
         Raises:
             SourceError: the recording broke off.
-            ConfigurationError: the server will not serve this device as it is.
+            ConfigurationError: the server will not serve this device as it is, and there is no model to run without it.
         """
         try:
             self._start()
@@ -208,7 +208,7 @@ class Agent:
         control = self._control
         if control is None:
             return
-        self._sampler.set_control(_within(control, frame.width, frame.height))
+        self._sampler.set_control(control)
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)
         if samples is not None:
@@ -218,10 +218,10 @@ class Agent:
         """Raise what ended a thread, since the agent is nothing without it.
 
         Raises:
-            ConfigurationError: the server will not serve this device as it is, and never has in this run.
+            ConfigurationError: the server will not serve this device as it is, and there is no model to run without it.
         """
         rejection = self._rejection
-        if rejection is not None and self._model is None:
+        if rejection is not None and self._slot.current() is None:
             raise ConfigurationError(f"server {self._settings.server} refuses this device: {rejection.reason}")
         for worker in (self._encoder, self._link, self._patching):
             if worker.failure is not None:
@@ -248,6 +248,8 @@ class Agent:
             case ModelReceived():
                 self._model = event
                 self._events.write("connected", codec=event.codec)
+            case SnapshotAnnounced():
+                _log.info("receiving version %d: %s", event.version, self._duration(event.encoded_bytes))
             case SnapshotReceived():
                 self._receive_snapshot(event)
             case UpdateReceived():
@@ -264,6 +266,12 @@ class Agent:
                 self._events.write("disconnected", reason=event.reason)
             case BatchTaken():
                 pass
+
+    def _duration(self, size_bytes: int) -> str:
+        """Say how large a download is, and how long it takes where that is known."""
+        rate_kbps = self._settings.downlink_kbps
+        duration = f", about {8e-3 * size_bytes / rate_kbps:.0f} s at {rate_kbps:g} kbit/s" if rate_kbps else ""
+        return f"{size_bytes / 1000:.0f} kB{duration}"
 
     def _receive_snapshot(self, snapshot: SnapshotReceived) -> None:
         assert self._model is not None
@@ -293,12 +301,3 @@ class Agent:
         """Ask for the whole weights, since the next updates will not fit either (patcher thread)."""
         self._events.write("refused", reason=str(error))
         self._link.request_snapshot(str(error))
-
-
-def _within(control: Control, width: int, height: int) -> Control:
-    """Return `control` with frames no larger than the camera's, sides even: enlarged pixels cost bits and teach nothing."""
-    return replace(
-        control,
-        frame_width=min(control.frame_width, width) // 2 * 2,
-        frame_height=min(control.frame_height, height) // 2 * 2,
-    )

@@ -33,6 +33,8 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 5.0
 SLOW_RETRY_S = 30.0
 """Pause after the server has refused the stream, or sent what is not allowed: it will hardly do better at once."""
+FINAL_RETRY_S = 300.0
+"""Pause after a final problem: only a person can help, who may do so at the server and not come to this device."""
 KEEPALIVE_TIMEOUT_S = 5.0
 SNAPSHOT_REQUEST_INTERVAL_S = 10.0
 FRAMING_BYTES = 256 * 1024
@@ -53,7 +55,7 @@ class LinkConfig(PartConfig):
 
 
 class Link:
-    """Keeps a stream to the server open from `start` to `stop`, or until the server says that trying again is useless."""
+    """Keeps a stream to the server open from `start` to `stop`, or until another stream takes the device's place."""
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Link:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs; it ends by `stop`, by a final problem and by a failure."""
+        """Whether the thread runs; it ends by `stop`, by the problem "replaced" and by a failure."""
         return self._thread.is_alive()
 
     @property
@@ -234,12 +236,13 @@ class Link:
         return retry_pause_s(self._attempt, self._random)
 
     def _refused(self, problem: ProblemReported) -> float:
-        if problem.final:
+        if problem.code == "replaced":
+            # Two devices under one name would go on to replace each other for ever.
             self._stopped.set()
         if problem.code == "bad_request":
             self._outbox.clear()
         self._lost(problem.reason)
-        return SLOW_RETRY_S
+        return FINAL_RETRY_S if problem.final else SLOW_RETRY_S
 
 
 def retry_pause_s(attempt: int, random: Random) -> float:

@@ -39,6 +39,7 @@ from ams_common.session.client import (
     Draining,
     ModelReceived,
     ProblemReported,
+    SnapshotAnnounced,
     SnapshotReceived,
     UpdateReceived,
     largest_snapshot_bytes,
@@ -100,7 +101,8 @@ class TestClient:
         session = client()
         messages = greeting_messages(hello_of(), offer(7))
         events = [event for message in messages for event in session.receive(message)]
-        control, model, snapshot = events
+        control, model, announced, snapshot = events
+        assert isinstance(announced, SnapshotAnnounced)
         assert control == ControlChanged(control=CONTROL)
         assert model == ModelReceived(manifest=MANIFEST, graph=GRAPH, codec="gap-zstd")
         assert isinstance(snapshot, SnapshotReceived)
@@ -224,7 +226,9 @@ class TestClient:
         for message in snapshot_messages(3, weights_of(3), bytes(16), 4096)[:2]:
             session.receive(message)
         rest = snapshot_messages(4, weights_of(4), weights_digest(weights_of(4)), 4096)
-        (event,) = [event for message in rest for event in session.receive(message)]
+        announced, event = [event for message in rest for event in session.receive(message)]
+        assert isinstance(rest[0], SnapshotHeader)
+        assert announced == SnapshotAnnounced(version=4, encoded_bytes=rest[0].encoded_bytes)
         assert isinstance(event, SnapshotReceived)
         assert event.version == 4
 

@@ -1,5 +1,6 @@
 """The whole edge against a real service with a scripted backend, on a tiny model."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
 from ams_common.messages import Control, Update
+from ams_common.session.client import ModelReceived, ProblemReported
 from ams_common.session.greeting import Offer, snapshot_messages
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
 from ams_edge.agent import Agent
@@ -184,6 +186,42 @@ def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(make_set
         pytest.raises(ConfigurationError, match=r"refuses this device: .* the least is 4\.4 kbit/s"),
     ):
         next(frames)
+
+
+def test_a_device_with_a_stored_model_runs_it_when_it_is_refused(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(1)
+    store(settings, tiny_model(version=6))
+    with agent_at(settings) as (agent, frames):
+        next(frames)
+        agent._on_event(ProblemReported(code="unsupported", reason="it serves 'large'", final=True))
+        assert len(list(frames)) == FRAMES - 1
+        assert version_of(agent) == 6
+    assert "the server refuses: it serves 'large'" in caplog.text
+
+
+def test_a_device_that_is_refused_in_the_middle_of_its_first_model_does_not_wait_for_ever(
+    make_settings: Callable[..., AgentSettings],
+) -> None:
+    agent = Agent(make_settings(1))
+    model = tiny_model()
+    agent._on_event(ModelReceived(manifest=model.manifest, graph=model.graph, codec="gap-zstd"))
+    agent._on_event(ProblemReported(code="unsupported", reason="it serves 'large'", final=True))
+    with agent, pytest.raises(ConfigurationError, match="refuses this device: it serves 'large'"):
+        next(iter(agent))
+
+
+def test_a_person_sees_how_long_the_first_model_takes(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with (
+        running_server(FakeBackend(offer(tiny_model(version=3)))) as server,
+        agent_at(make_settings(server.port, downlink_kbps=200)) as (_, frames),
+    ):
+        next(frames)
+    assert re.search(r"receiving version 3: \d+ kB, about \d+ s at 200 kbit/s", caplog.text)
 
 
 def test_a_device_that_was_accepted_runs_on_when_it_is_refused(

@@ -40,11 +40,13 @@ from ams_common.session.client import (
     Draining,
     ModelReceived,
     ProblemReported,
+    SnapshotAnnounced,
     SnapshotReceived,
     UpdateReceived,
 )
 from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
 from ams_common.wire import server_message_to_proto
+from ams_edge import link as link_module
 from ams_edge.link import LONGEST_RETRY_S, Link, LinkConfig, retry_pause_s
 
 
@@ -84,11 +86,12 @@ def test_a_new_device_gets_the_model_and_both_sides_talk() -> None:
     backend = FakeBackend(offer(3))
     with running_server(backend) as server, running_link(server.port) as (link, events):
         events.wait_count(SnapshotReceived)
-        control, model, snapshot = events.items[:3]
+        control, model, announced, snapshot = events.items[:4]
         assert control == ControlChanged(control=CONTROL)
         assert model == ModelReceived(manifest=MANIFEST, graph=GRAPH, codec="gap-zstd")
+        assert isinstance(announced, SnapshotAnnounced)
         assert isinstance(snapshot, SnapshotReceived)
-        assert snapshot.version == 3
+        assert announced.version == snapshot.version == 3
         np.testing.assert_array_equal(snapshot.vector, weights_of(3))
         assert link.connected
 
@@ -199,16 +202,40 @@ def test_the_edge_takes_its_leave() -> None:
         RefusedError("budget_too_small", "uplink of 1 kbit/s carries nothing: the least is 12 kbit/s"),
     ],
 )
-def test_a_refusal_that_no_retry_can_change_ends_the_link(refusal: AmsError) -> None:
-    with running_server(FakeBackend(offer(0), refusal=refusal)) as server, running_link(server.port) as (link, events):
-        events.wait_count(ProblemReported)
-        (event,) = events.all(ProblemReported)
+def test_a_refusal_that_only_a_person_can_change_is_asked_about_now_and_then(
+    refusal: AmsError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "FINAL_RETRY_S", 0.05)
+    backend = FakeBackend(offer(0), refusal=refusal)
+    with running_server(backend) as server, running_link(server.port) as (_, events):
+        events.wait_count(ProblemReported, 2)
+        event = events.all(ProblemReported)[0]
         assert isinstance(event, ProblemReported)
         assert event.final
         assert event.reason == str(refusal)
         assert event.code == ("budget_too_small" if isinstance(refusal, RefusedError) else "unsupported")
-        link._thread.join(TIMEOUT_S)
+        assert len(events.all(Disconnected)) == 1
+        backend.refusal = None
+        events.wait_count(SnapshotReceived)
+
+
+def test_a_final_refusal_is_left_alone_for_minutes() -> None:
+    refusal = ConfigurationError("unknown student 'nobody': use tiny")
+    with running_server(FakeBackend(offer(0), refusal=refusal)) as server, running_link(server.port) as (link, events):
+        events.wait_count(Disconnected)
+        assert link.alive
+        assert len(events.all(ProblemReported)) == 1
+
+
+def test_a_stream_that_was_replaced_stays_away() -> None:
+    with running_server(FakeBackend(offer(0))) as server, running_link(server.port) as (link, events):
+        events.wait_count(SnapshotReceived)
+        with running_link(server.port):
+            link._thread.join(TIMEOUT_S)
         assert not link.alive
+        (problem,) = events.all(ProblemReported)
+        assert isinstance(problem, ProblemReported)
+        assert problem.code == "replaced"
 
 
 def test_a_busy_server_is_not_the_end() -> None:

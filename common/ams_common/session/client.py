@@ -48,6 +48,15 @@ class ModelReceived:
     """Update codec on this stream."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SnapshotAnnounced:
+    """A whole set of weights is on its way; it may take minutes at a small budget."""
+
+    version: int
+    encoded_bytes: int
+    """Bytes that are to come."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SnapshotReceived:
     """A whole set of weights, checked against its digest."""
@@ -94,7 +103,7 @@ class ProblemReported:
     code: ErrorCode
     reason: str
     final: bool
-    """True when trying again cannot help: what was asked for is not to be had."""
+    """True when trying again soon cannot help: a person must change what is asked for, or what the server offers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +114,15 @@ class Disconnected:
 
 
 ClientEvent: TypeAlias = (
-    ModelReceived | SnapshotReceived | UpdateReceived | ControlChanged | BatchTaken | Draining | ProblemReported | Disconnected
+    ModelReceived
+    | SnapshotAnnounced
+    | SnapshotReceived
+    | UpdateReceived
+    | ControlChanged
+    | BatchTaken
+    | Draining
+    | ProblemReported
+    | Disconnected
 )
 
 
@@ -241,7 +258,7 @@ class ClientSession:
             raise ProtocolError(f"snapshot of {header.encoded_bytes} bytes is announced, this model's has {most} at most")
         self._header = header
         self._download = _Download("weights", header.encoded_bytes)
-        return []
+        return [SnapshotAnnounced(version=header.version, encoded_bytes=header.encoded_bytes)]
 
     def _on_chunk(self, chunk: ModelChunk, welcome: Welcome) -> list[ClientEvent]:
         if self._download is None:
