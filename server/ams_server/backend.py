@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ams_common.budget import TokenBucket, burst_bytes, require_workable
+from ams_common.budget import require_workable
 from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
@@ -131,10 +131,8 @@ class DeviceBackend:
                 budget=_budget(hello),
                 codec=codec,
             )
-        session.budget = _budget(hello)
-        return DeviceConnection(
-            session, self._model, hello, outlet, scheduler=self._scheduler, clock=self._clock, on_close=self._keep
-        )
+        session.change_budget(_budget(hello))
+        return DeviceConnection(session, self._model, hello, outlet, scheduler=self._scheduler, on_close=self._keep)
 
     def _keep(self, session: EdgeSession) -> None:
         """Keep the session of a device that has left."""
@@ -205,7 +203,6 @@ class DeviceConnection:
         outlet: Outlet,
         *,
         scheduler: Scheduler,
-        clock: Clock,
         on_close: Callable[[EdgeSession], None],
     ) -> None:
         self._session = session
@@ -213,7 +210,7 @@ class DeviceConnection:
         self._hello = hello
         self._outlet = outlet
         self._scheduler = scheduler
-        self.downlink = TokenBucket(hello.downlink_bps, burst_bytes(hello.downlink_bps), clock)
+        self.downlink = session.downlink
         """Budget of the device."""
         self._on_close = on_close
         self._closed = False

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ams_common.budget import batch_target_bytes, parameters_for_budget
+from ams_common.budget import TokenBucket, batch_target_bytes, burst_bytes, parameters_for_budget
 from ams_common.classes import UInt8Array
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
@@ -93,6 +93,8 @@ class EdgeSession:
     def __post_init__(self) -> None:
         weights = self.trainer.vector()
         self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
+        self.downlink = self._full_bucket()
+        """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
         self._run_id = b""
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._last_labels: UInt8Array | None = None
@@ -101,6 +103,17 @@ class EdgeSession:
         self._trained_capture_us: int | None = None
         self._label_ms = 0.0
         self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
+
+    def change_budget(self, budget: DeviceBudget) -> None:
+        """Keep to `budget` from now on; what was spent counts on while the rate is the same."""
+        same_rate = budget.downlink_bps == self.budget.downlink_bps
+        self.budget = budget
+        if not same_rate:
+            self.downlink = self._full_bucket()
+
+    def _full_bucket(self) -> TokenBucket:
+        rate_bps = self.budget.downlink_bps
+        return TokenBucket(rate_bps, burst_bytes(rate_bps), self.clock)
 
     def _start_run(self, run_id: bytes) -> None:
         """Forget what belongs to an earlier run of the device's process: its capture clock and its batch numbers."""

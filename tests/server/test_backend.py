@@ -168,6 +168,21 @@ def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCapture
     assert "1 missed updates" in caplog.text
 
 
+def test_a_reconnect_brings_no_new_burst() -> None:
+    hello = replace(HELLO, downlink_bps=100_000)
+    with running_backend() as backend:
+        connection, _ = connect(backend, hello)
+        connection.downlink.spend(3_000_000)
+        waited_s = connection.downlink.wait_s(1000)
+        connection.close()
+        connection, _ = connect(backend, hello)
+        assert connection.downlink.wait_s(1000) == pytest.approx(waited_s, abs=30.0)
+        assert waited_s > 200
+        connection.close()
+        connection, _ = connect(backend, replace(HELLO, downlink_bps=200_000))
+        assert connection.downlink.wait_s(1000) == 0.0, "another budget starts afresh"
+
+
 def test_a_device_that_comes_back_with_another_codec_starts_afresh() -> None:
     with running_backend() as backend:
         connection, outlet = connect(backend)
