@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 QUEUE_CAPACITY = 4
 """Updates that may wait. One too many pushes the oldest out: the gap refuses the next one, and a snapshot supersedes them."""
+_REMEMBERED_UPDATES = 16
 _LOWEST_PRIORITY = 19
 _IDLE_S = 1.0
 STOP_TIMEOUT_S = 60.0
@@ -48,6 +50,7 @@ class Patcher:
         self._state: StoredModel | None = None
         self._weight_inputs: WeightInputs | None = None
         self._build_time_ms = 0.0
+        self._applied: deque[tuple[int, bytes]] = deque(maxlen=_REMEMBERED_UPDATES)
         self._opener = ThreadPoolExecutor(1, "session-opener")
         # The threads of a session inherit the priority of the thread that opens it, and the patcher's may be low.
         self._opener.submit(threading.get_ident).result()
@@ -84,6 +87,7 @@ class Patcher:
         """
         started_s = self._clock.now_s()
         _check_digests(model)
+        self._applied.clear()
         if self._state is None or model.manifest.bundle_digest != self._state.manifest.bundle_digest:
             return self._install_other(model, started_s)
         return self._switch(model, self._ready_model(model), started_s)
@@ -114,7 +118,15 @@ class Patcher:
             model = self._ready_model(state)
         except ModelError as error:
             raise UpdateRefusedError(f"update to version {update.version} cannot run: {error}") from error
+        self._applied.append((update.version, update.result_digest))
         return self._switch(state, model, started_s)
+
+    def has_applied(self, update: Update) -> bool:
+        """Tell whether the present weights hold `update` already, as one of the last few since a whole model.
+
+        It comes again when a stream breaks off while updates wait here: the hello of the next one does not know them yet.
+        """
+        return (update.version, update.result_digest) in self._applied
 
     def _install_other(self, model: StoredModel, started_s: float) -> Applied:
         """Install a model of another graph than the present one."""
@@ -254,6 +266,9 @@ class PatcherWorker:
                     self._store.flush_if_due()
 
     def _handle(self, item: Update | StoredModel) -> None:
+        if isinstance(item, Update) and self._patcher.has_applied(item):
+            _log.debug("version %d came again", item.version)
+            return
         try:
             applied = self._patcher.apply(item) if isinstance(item, Update) else self._patcher.install(item)
         except AmsError as error:

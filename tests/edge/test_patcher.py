@@ -279,13 +279,30 @@ def test_a_worker_installs_patches_and_refuses_in_order() -> None:
     update = tiny_update(model)
     worker.submit(model)
     worker.submit(update)
-    worker.submit(update)
+    worker.submit(replace(update, result_digest=bytes(16)))
     told.wait(3)
     worker.stop()
     assert told.applied == [(0, None), (1, 1)]
     assert "does not continue version 1" in str(told.refused[0])
     assert not worker.alive
     assert worker.failure is None
+    assert patcher.state is not None
+    assert patcher.state.version == 1
+
+
+def test_updates_that_come_again_on_the_next_stream_are_passed_over() -> None:
+    worker, patcher, told = make_worker()
+    worker.start()
+    model = tiny_model()
+    first = tiny_update(model)
+    second = tiny_update(after(model, first.payload))
+    for count, items in ((3, (model, first, second)), (4, (first, second, model)), (5, (first,))):
+        for item in items:
+            worker.submit(item)
+        told.wait(count)
+    worker.stop()
+    assert told.refused == []
+    assert [version for version, _ in told.applied] == [0, 1, 2, 0, 1], "a whole model starts anew"
     assert patcher.state is not None
     assert patcher.state.version == 1
 
