@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -213,15 +214,16 @@ class DeviceConnection:
         self.downlink = session.downlink
         """Budget of the device."""
         self._on_close = on_close
+        self._entry = threading.Lock()
         self._closed = False
         self._snapshot: asyncio.Future[None] | None = None
 
     def greeting(self) -> Sequence[ServerMessage]:
         """Return the welcome and what brings the device up to date; from then on it takes part in the round."""
-        mirror = self._scheduler.attach(self._session, self._outlet, self._hello.run_id)
-        if self._closed:
-            # The stream broke off before this thread began: nobody else would take the device out again.
-            self._scheduler.detach(self._session, self._outlet)
+        with self._entry:
+            # A stream that has broken off by now must not take the place of the one that came after it.
+            attach = self._scheduler.attach
+            mirror = self._session.mirror if self._closed else attach(self._session, self._outlet, self._hello.run_id)
         messages = greeting_messages(self._hello, self._offer(mirror))
         _log.info("device %s: greeted with %s", self._session.device_id, _summary(messages, self._hello.downlink_bps))
         return messages
@@ -239,8 +241,9 @@ class DeviceConnection:
 
     def close(self) -> None:
         """Take the device out of the round; its session stays."""
-        self._closed = True
-        self._scheduler.detach(self._session, self._outlet)
+        with self._entry:
+            self._closed = True
+            self._scheduler.detach(self._session, self._outlet)
         self._on_close(self._session)
 
     def _send_snapshot(self) -> None:

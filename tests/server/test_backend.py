@@ -168,6 +168,16 @@ def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCapture
     assert "1 missed updates" in caplog.text
 
 
+def test_a_late_greeting_of_a_stream_that_has_ended_takes_nobody_s_place() -> None:
+    with running_backend() as backend:
+        older, _ = connect(backend)
+        older.close()
+        newer, outlet = connect(backend)
+        newer.greeting()
+        older.greeting()
+        assert update_after(newer, outlet, 1).version == 1
+
+
 def test_a_reconnect_brings_no_new_burst() -> None:
     hello = replace(HELLO, downlink_bps=100_000)
     with running_backend() as backend:
