@@ -18,7 +18,7 @@ from ams_server.teachers.factory import create_teacher
 CPU = torch.device("cpu")
 
 
-class Settings(TeacherConfig, CommandSettings):  # type: ignore[misc]  # both have a model_config, merged by pydantic
+class Settings(TeacherConfig, CommandSettings):
     """The teacher's settings as a command has them."""
 
 
