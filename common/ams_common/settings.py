@@ -5,6 +5,7 @@ that it needs, so that every key, default and help text is written once and `--h
 """
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -110,6 +111,9 @@ def load_settings(settings_class: type[SettingsT], arguments: Sequence[str]) -> 
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_describe, error.errors()))) from error
     except (SettingsError, ValueError) as error:
+        if found := re.search(r'field "(\w+)" from source "EnvSettingsSource"', str(error)):
+            name = f"AMS_{found[1].upper()}"
+            raise ConfigurationError(f'{name} must be JSON; a list is written {name}=\'["one", "two"]\'') from error
         reason = str(error).removeprefix("error parsing CLI: ")
         raise ConfigurationError(f"{reason} (--help lists all settings)") from error
 
