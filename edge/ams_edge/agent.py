@@ -182,6 +182,7 @@ class Agent:
             except TimeoutError:
                 continue
             if frame is None:
+                _log.info("the recording has ended: %s", self._statistics.summary)
                 return
             yield frame, self._label(frame)
 

@@ -58,6 +58,7 @@ class Statistics:
         self._events = events
         self._infer_ms: list[float] = []
         self._frames = 0
+        self._updates = 0
         self._reported = self._logged = Totals(clock.now_s(), 0, 0, 0)
         self._encoded_s: OrderedDict[int, float] = OrderedDict()
         self._learnt_us: int | None = None
@@ -98,6 +99,11 @@ class Statistics:
             _log.info("%s, version %d", totals.since(self._logged), version)
             self._logged = totals
 
+    @property
+    def summary(self) -> str:
+        """What happened since the start, in a few words (inference thread)."""
+        return f"{self._frames} frames were labelled, {self._updates} updates applied"
+
     def batch_encoded(self, batch: FrameBatch, encode_ms: float) -> None:
         """Note a batch that is handed to the link (encoder thread)."""
         self._encoded_s[batch.batch_id] = self._clock.now_s() - encode_ms / 1e3
@@ -121,6 +127,7 @@ class Statistics:
         cut_s = self._encoded_s.get(update.newest_batch_id, math.nan)
         latency_s = self._clock.now_s() - cut_s
         self._learnt_us = update.newest_capture_time_us
+        self._updates += 1
         _log.info("version %d runs: %d parameters in %d bytes", applied.version, update.changed, len(update.payload))
         self._events.write(
             "swap",

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import torch
 
+from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
-from ams_server.backend import DeviceBackend, starting_model
+from ams_server.backend import DeviceBackend, starting_model, student_classes
 from ams_server.scheduler import Scheduler
 from ams_server.service import serve
 from ams_server.settings import ServerSettings
@@ -62,6 +63,7 @@ class Daemon:
             torch.set_num_threads(settings.threads)
         dtype = compute_dtype(settings.precision, device)
         teacher = create_teacher(settings, device, None if dtype == torch.float32 else dtype)
+        check_teachable(teacher.classes, student_classes(settings))
         model = starting_model(settings)
         _log.info(
             "%s learns from %s on %s in %s: %d parameters, classes %s",
@@ -99,6 +101,22 @@ class Daemon:
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error
         self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def check_teachable(teacher: ClassSet, student: ClassSet) -> None:
+    """Warn of classes that the teacher never names: the student cannot learn them.
+
+    Raises:
+        ConfigurationError: the teacher names none of the student's classes.
+    """
+    unknown = [name for name, rows in zip(student.names, student.source_rows(teacher), strict=True) if not rows]
+    if len(unknown) == len(student):
+        raise ConfigurationError(
+            f"the teacher names none of the classes {', '.join(unknown)}: it has {', '.join(teacher.names)}; "
+            "choose others with --class-set and --classes, or another teacher"
+        )
+    if unknown:
+        _log.warning("the teacher never names %s: the student cannot learn what it looks like", ", ".join(unknown))
 
 
 def choose_device(name: str) -> torch.device:

@@ -123,6 +123,13 @@ def test_an_update_is_timed_from_the_cut_of_its_batch_to_the_switch(counting: Co
     assert counting.events("statistics")[0]["model_age_s"] == 5.5
 
 
+def test_the_summary_counts_frames_and_updates(counting: Counting) -> None:
+    counting.statistics.count_frame(3.0)
+    counting.statistics.applied(APPLIED, None)
+    counting.statistics.applied(APPLIED, update(3))
+    assert counting.statistics.summary == "1 frames were labelled, 1 updates applied"
+
+
 def test_a_whole_model_is_no_swap(counting: Counting) -> None:
     counting.statistics.applied(APPLIED, None)
     assert counting.events("model")[0]["version"] == 5

@@ -12,10 +12,11 @@ import pytest
 import torch
 from tests.server.session_support import HEIGHT, WIDTH, small_model
 
+from ams_common.classes import CAMVID11, CITYSCAPES19, STREET7, VOC21
 from ams_common.errors import ConfigurationError
 from ams_common.events import read_events
 from ams_server import daemon as daemon_module
-from ams_server.daemon import WorkerFailedError, choose_device, run
+from ams_server.daemon import WorkerFailedError, check_teachable, choose_device, run
 from ams_server.scheduler import Scheduler
 
 POLL_S = 0.01
@@ -119,3 +120,15 @@ def test_devices_are_chosen_by_name() -> None:
         with pytest.raises(ConfigurationError, match="cannot compute on device") as caught:
             choose_device(name)
         assert "\n" not in str(caught.value)
+
+
+def test_classes_that_the_teacher_never_names_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    check_teachable(CITYSCAPES19, STREET7)
+    assert not caplog.messages
+    check_teachable(VOC21, CITYSCAPES19.subset(["sky", "person", "car"]))
+    assert caplog.messages == ["the teacher never names sky: the student cannot learn what it looks like"]
+
+
+def test_a_teacher_that_names_no_class_of_the_student_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="names none of the classes boat, sofa"):
+        check_teachable(CAMVID11, VOC21.subset(["boat", "sofa"]))
