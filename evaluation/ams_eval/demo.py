@@ -23,7 +23,7 @@ from ams_eval.demo_settings import DemoSettings, check_settings, command_flags, 
 from ams_eval.judging import Judgement, judge, read_index, street_labels
 from ams_eval.live import Budgets, LiveView, Progress
 from ams_eval.processes import ChildProcess, child_process, termination_as_exit
-from ams_eval.recording import Recording, own_recording, street_recording
+from ams_eval.demo_recording import Recording, own_recording, street_recording
 from ams_eval.report.page import write_report
 from ams_eval.result import DemoResult, Numbers, count_numbers, draw_tables, write_json
 from ams_eval.run_log import EventTail, named, read_run

@@ -13,7 +13,7 @@ from ams_eval import demo, demo_settings
 from ams_eval.demo_settings import DemoSettings, VideoShape, check_settings, command_flags, edge_settings, server_settings
 from ams_eval.live import Budgets, LiveView, Progress
 from ams_eval.processes import ChildProcess, ProcessFailedError
-from ams_eval.recording import Recording, own_recording, street_recording
+from ams_eval.demo_recording import Recording, own_recording, street_recording
 from ams_eval.world.stream import DEMO_STREAM, Phase, StreetConfig
 from ams_eval.world.styles import DAY, RAIN
 from ams_server.settings import ServerSettings

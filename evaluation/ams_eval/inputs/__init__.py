@@ -1,0 +1,1 @@
+"""What is evaluated: recordings, with labels where there are any."""
