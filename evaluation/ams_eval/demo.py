@@ -19,11 +19,11 @@ from ams_common.settings import CommandSettings, load_settings
 from ams_edge.inference import Model, build_model
 from ams_edge.providers import choose_backend
 from ams_edge.runtime_config import RuntimeConfig
+from ams_eval.demo_recording import Recording, own_recording, street_recording
 from ams_eval.demo_settings import DemoSettings, check_settings, command_flags, edge_settings, server_settings
 from ams_eval.judging import Judgement, judge, read_index, street_labels
 from ams_eval.live import Budgets, LiveView, Progress
 from ams_eval.processes import ChildProcess, child_process, termination_as_exit
-from ams_eval.demo_recording import Recording, own_recording, street_recording
 from ams_eval.report.page import write_report
 from ams_eval.result import DemoResult, Numbers, count_numbers, draw_tables, write_json
 from ams_eval.run_log import EventTail, named, read_run

@@ -103,7 +103,7 @@ class Outcome:
     versions: npt.NDArray[np.int64]
     """Version of the model that labelled each frame, int64 [F]; 0 for the model as it came."""
     model_age_s: npt.NDArray[np.float64]
-    """Time of each frame minus the capture time of the newest frame its model has learnt from, float64 [F]; NaN for version 0."""
+    """Time of each frame minus that of the newest frame its model has learnt from, float64 [F]; NaN for version 0."""
     frames_labelled: int
     """Frames that the server's teacher labelled for the scheme."""
     moment_frames: npt.NDArray[np.int64]

@@ -10,10 +10,10 @@ from ams_common.errors import AmsError, ConfigurationError, SourceError
 from ams_common.settings import load_settings
 from ams_edge.settings import AgentSettings
 from ams_eval import demo, demo_settings
+from ams_eval.demo_recording import Recording, own_recording, street_recording
 from ams_eval.demo_settings import DemoSettings, VideoShape, check_settings, command_flags, edge_settings, server_settings
 from ams_eval.live import Budgets, LiveView, Progress
 from ams_eval.processes import ChildProcess, ProcessFailedError
-from ams_eval.demo_recording import Recording, own_recording, street_recording
 from ams_eval.world.stream import DEMO_STREAM, Phase, StreetConfig
 from ams_eval.world.styles import DAY, RAIN
 from ams_server.settings import ServerSettings
