@@ -5,9 +5,10 @@ that it needs, so that every key, default and help text is written once and `--h
 """
 
 import logging
-import re
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,16 +16,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
     TomlConfigSettingsSource,
 )
 
+from ams_common.command_line import command_line, flag
 from ams_common.errors import AmsError, ConfigurationError
 
 SettingsT = TypeVar("SettingsT", bound="CommandSettings")
 PRESET_FIELD = "preset"
+ENVIRONMENT_PREFIX = "AMS_"
 
 
 class PartConfig(BaseModel):
@@ -43,7 +47,7 @@ class CommandSettings(BaseSettings):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        env_prefix="AMS_",
+        env_prefix=ENVIRONMENT_PREFIX,
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_avoid_json=True,
@@ -66,13 +70,32 @@ class CommandSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources, strongest first; the command line precedes all of them."""
-        return init_settings, env_settings, _ConfigFile(settings_cls), _Preset(settings_cls, cls.presets)
+        return init_settings, _Environment(settings_cls), _ConfigFile(settings_cls), _Preset(settings_cls, cls.presets)
+
+
+class _Environment(EnvSettingsSource):
+    """Environment variables, in which a list is written as on the command line or as JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the parts of a list.
+
+        Raises:
+            ConfigurationError: what looks like JSON is none.
+        """
+        if not value.lstrip().startswith("["):
+            return [part.strip() for part in value.split(",")] if value.strip() else []
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError as error:
+            name = f"{ENVIRONMENT_PREFIX}{field_name.upper()}"
+            raise ConfigurationError(f"{name}={value}: is not valid JSON; a list is also written one,two") from error
 
 
 class _LazySource(PydanticBaseSettingsSource):
     """A source that needs to know what the stronger ones said."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return no value: such a source gives all of its values at once."""
         return None, field_name, False
 
 
@@ -106,28 +129,46 @@ def load_settings(settings_class: type[SettingsT], arguments: Sequence[str]) -> 
         ConfigurationError: a flag or key is unknown or a value cannot be used; the message names it.
         SystemExit: `--help` was asked for.
     """
+    given: Mapping[str, Any] = {}
     try:
-        return settings_class(_cli_parse_args=list(arguments))  # type: ignore[call-arg]
+        source = command_line(settings_class, arguments)
+        given = source()
+        return settings_class(_cli_settings_source=source)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise ConfigurationError("; ".join(map(_describe, error.errors()))) from error
+        known = tuple(settings_class.model_fields)
+        raise ConfigurationError("; ".join(_describe(each, given, known) for each in error.errors())) from error
     except (SettingsError, ValueError) as error:
-        if found := re.search(r'field "(\w+)" from source "EnvSettingsSource"', str(error)):
-            name = f"AMS_{found[1].upper()}"
-            raise ConfigurationError(f'{name} must be JSON; a list is written {name}=\'["one", "two"]\'') from error
         reason = str(error).removeprefix("error parsing CLI: ")
         raise ConfigurationError(f"{reason} (--help lists all settings)") from error
 
 
-def _describe(error: Any) -> str:
-    key = ".".join(map(str, error["loc"]))
-    flag = f"--{key.replace('_', '-')}"
-    if error["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}"
-    if error["type"] == "missing":
-        return f"{flag} is required"
+def _describe(error: Any, given: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Say what is wrong with which setting, and where it was `given`: on the command line or elsewhere."""
     reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"][:1].lower() + error["msg"][1:]
-    # Settings that do not go together have no key of their own; the reason names them.
-    return f"{flag}={error['input']}: {reason}" if key else reason
+    if not error["loc"]:
+        # Settings that do not go together have no key of their own; the reason names them.
+        return reason
+    key = str(error["loc"][0])
+    if error["type"] == "missing":
+        return f"{flag(key)} is required"
+    if error["type"] == "extra_forbidden":
+        similar = get_close_matches(key, known, n=1)
+        return f"unknown setting {_place(key, given)}" + (f": did you mean {similar[0]}?" if similar else "")
+    value = error["input"]
+    shown = ",".join(map(str, value)) if isinstance(value, list) else value
+    return f"{_place(key, given)}={shown}: {reason}"
+
+
+def _place(key: str, given: Mapping[str, Any]) -> str:
+    """Return the name of a setting where its value comes from."""
+    if key in given:
+        return flag(key)
+    variables = {name.lower(): name for name in os.environ}
+    variable = f"{ENVIRONMENT_PREFIX}{key}".lower()
+    if variable in variables:
+        return variables[variable]
+    config = given.get("config") or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    return f"{key} in {config}" if config else flag(key)
 
 
 def run_command(main: Callable[[Sequence[str]], int]) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, PartConfig
@@ -26,6 +26,14 @@ class LabelConfig(PartConfig):
     """Names of the classes of that set to keep, all by default; the teacher's other labels are ignored."""
     codec: Literal["", "gap-zstd", "mask-float16"] = ""
     """Update codec, gap-zstd or mask-float16; by default the first one that the device offers."""
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"names the class {name!r} twice")
+        return names
 
 
 class ServerSettings(

@@ -20,6 +20,10 @@ class OvenConfig(PartConfig):
     """Seconds of heat."""
     fan: bool = False
     """Whether the fan runs."""
+    racks: list[str] = Field(default_factory=list)
+    """Racks in use."""
+    corners_mm: tuple[float, float] = (1.0, 2.0)
+    """Two corners."""
 
     @field_validator("heat_s")
     @classmethod
@@ -41,7 +45,7 @@ class BakerySettings(OvenConfig, CommandSettings):
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AMS_HEAT_S", "AMS_FAN", "AMS_TRAY", "AMS_CONFIG", "AMS_PRESET"):
+    for name in ("AMS_HEAT_S", "AMS_FAN", "AMS_RACKS", "AMS_CORNERS_MM", "AMS_TRAY", "AMS_CONFIG", "AMS_PRESET"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -93,26 +97,70 @@ def test_a_value_that_cannot_be_used_is_named(arguments: list[str], message: str
         load(*arguments)
 
 
-@pytest.mark.parametrize(("text", "message"), [("heat = 3", "unknown setting 'heat'"), ("heat_s = ", "value")])
-def test_a_file_with_mistakes_is_refused(tmp_path: Path, text: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("heat = 3", "unknown setting heat in {path}: did you mean heat_s?"),
+        ("xyzzy = 3", "unknown setting xyzzy in {path}"),
+        ("heat_s = -1", "heat_s in {path}=-1: input should be greater than 0"),
+        ("fan = 'no idea'\nheat_s = 0", "heat_s in {path}=0: input should be greater than 0; fan in {path}=no idea: "),
+    ],
+)
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_mistake_in_a_file_is_named_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str, by_variable: bool
+) -> None:
     path = tmp_path / "bakery.toml"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match=f"(?i){message}"):
+    if by_variable:
+        monkeypatch.setenv("AMS_CONFIG", str(path))
+    with pytest.raises(ConfigurationError) as caught:
+        load("--tray=a", *([] if by_variable else ["--config", str(path)]))
+    assert str(caught.value).startswith(message.format(path=path))
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bakery.toml"
+    path.write_text("heat_s = ")
+    with pytest.raises(ConfigurationError, match=r"cannot read settings file '.*bakery.toml': "):
         load("--tray=a", "--config", str(path))
+
+
+def test_a_mistake_in_the_environment_is_named_with_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bakery.toml"
+    path.write_text("heat_s = 5")
+    monkeypatch.setenv("AMS_HEAT_S", "-1")
+    with pytest.raises(ConfigurationError, match=r"^AMS_HEAT_S=-1: input should be greater than 0$"):
+        load("--tray=a", "--config", str(path))
+    with pytest.raises(ConfigurationError, match=r"^--heat-s=-2: input should be greater than 0$"):
+        load("--tray=a", "--heat-s=-2")
+
+
+@pytest.mark.parametrize(
+    ("text", "racks"),
+    [("top", ["top"]), ("top, low", ["top", "low"]), ('["top", "low"]', ["top", "low"]), ("", []), ("[]", [])],
+)
+def test_a_list_in_the_environment_is_written_with_commas_or_as_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, racks: list[str]
+) -> None:
+    monkeypatch.setenv("AMS_RACKS", text)
+    assert load("--tray=a").racks == racks
+
+
+def test_numbers_of_a_list_are_read_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMS_CORNERS_MM", "3,4.5")
+    assert load("--tray=a").corners_mm == load("--tray=a", "--corners-mm=3,4.5").corners_mm == (3.0, 4.5)
+    monkeypatch.setenv("AMS_CORNERS_MM", "3,wide")
+    with pytest.raises(ConfigurationError, match=r"^AMS_CORNERS_MM=wide: input should be a valid number"):
+        load("--tray=a")
+    monkeypatch.setenv("AMS_CORNERS_MM", "[3,")
+    with pytest.raises(ConfigurationError, match=r"^AMS_CORNERS_MM=\[3,: is not valid JSON; a list is also written one,two$"):
+        load("--tray=a")
 
 
 def test_an_unknown_flag_is_named() -> None:
     with pytest.raises(ConfigurationError, match="unrecognized arguments: --oven"):
         load("--tray=a", "--oven")
-
-
-def test_help_shows_the_sentence_under_each_field(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        load("--help")
-    assert caught.value.code == 0
-    printed = capsys.readouterr().out
-    for part in ("usage: bakery", "--heat-s", "Seconds of heat.", "--fan", "Whether the fan runs.", "--config"):
-        assert part in printed
 
 
 def test_settings_and_parts_are_immutable_and_closed() -> None:

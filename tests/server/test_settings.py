@@ -53,8 +53,11 @@ def test_flags_win_over_the_environment_over_the_file_over_the_preset(tmp_path: 
     assert settings.classes == ["road", "sky"]
 
 
-def test_classes_are_a_list_either_way() -> None:
+def test_classes_are_a_list_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load("--classes", "road,sky").classes == load("--classes", "road", "--classes", "sky").classes == ["road", "sky"]
+    for text in ("road,sky", '["road", "sky"]'):
+        monkeypatch.setenv("AMS_CLASSES", text)
+        assert load().classes == ["road", "sky"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,7 @@ def test_classes_are_a_list_either_way() -> None:
         (["--preset", "fast"], "--preset=fast: input should be 'default', 'paper' or 'authors_code'"),
         (["--min-sampling-hz", "2"], "min_sampling_hz=2.0 is above max_sampling_hz=1.0"),
         (["--selection", "best"], "--selection=best: input should be 'gradient_guided', "),
+        (["--classes", "road,sky,road"], "--classes=road,sky,road: names the class 'road' twice"),
         (["--listen", "8000"], "--listen=8000: must be host:port with a port of 0 to 65535"),
         (["--student-width", "10"], "--student-width=10: input should be greater than or equal to 32"),
         (["--steps"], "argument --steps: expected one argument"),

@@ -1,0 +1,127 @@
+"""The flags of a command, made of its settings class: a heading for each part, units as placeholders, plain defaults."""
+
+import shutil
+from argparse import ArgumentParser, HelpFormatter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, CliSettingsSource
+
+LONGEST_LINE = 110
+"""Columns of the help at most: longer lines are hard to read on a wide terminal."""
+LONGEST_CHOICES = 40
+"""Characters of the choices that stand beside a flag; more of them stand in its text."""
+HELP_COLUMN = 30
+_PLACEHOLDERS = {
+    "s": "SECONDS",
+    "hz": "HZ",
+    "kbps": "KBPS",
+    "width": "PIXELS",
+    "height": "PIXELS",
+    "listen": "HOST:PORT",
+    "server": "HOST:PORT",
+}
+"""What stands for a value, by the last word of the setting's name."""
+
+
+def command_line(settings_class: type[BaseSettings], arguments: Sequence[str]) -> CliSettingsSource[Any]:
+    """Return the settings that `arguments` give.
+
+    Raises:
+        SettingsError: a flag is unknown or its value is missing.
+        SystemExit: `--help` was asked for and is printed.
+    """
+    return CliSettingsSource(
+        settings_class,
+        cli_parse_args=list(arguments),
+        add_argument_method=_adder(settings_class),
+        formatter_class=partial(
+            HelpFormatter,
+            max_help_position=HELP_COLUMN,
+            width=min(LONGEST_LINE, shutil.get_terminal_size().columns) - 2,
+        ),
+    )
+
+
+def flag(name: str) -> str:
+    """Return the flag of the setting `name`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
+    """Return what takes the place of ArgumentParser.add_argument: it puts each flag under the heading of its part."""
+    parts = [base for base in settings_class.__bases__ if not issubclass(base, BaseSettings)]
+    groups: dict[type, Any] = {}
+
+    def add(parser: ArgumentParser, *flags: str, **options: Any) -> None:
+        if not groups:
+            parser.usage = " ".join(["%(prog)s", *_required(settings_class), "[options]"])
+            groups.update((part, parser.add_argument_group(_title(part))) for part in parts)
+        name = options.get("dest")
+        if name is not None:
+            field = settings_class.model_fields[name]
+            options["help"] = _help(field).replace("%", "%%")
+            if "metavar" in options:
+                options["metavar"] = _placeholder(name, field)
+        home = next((groups[part] for part in parts if issubclass(part, BaseModel) and name in part.model_fields), parser)
+        home.add_argument(*flags, **options)
+
+    return add
+
+
+def _required(settings_class: type[BaseSettings]) -> list[str]:
+    fields = settings_class.model_fields.items()
+    return [f"{flag(name)} {_placeholder(name, field)}" for name, field in fields if field.is_required()]
+
+
+def _title(part: type) -> str:
+    return (part.__doc__ or part.__name__).split(".")[0].replace("\n", " ")
+
+
+def _help(field: FieldInfo) -> str:
+    described = [field.description or ""]
+    choices = _choices(field)
+    if len(choices) > LONGEST_CHOICES:
+        described.append(f"One of {choices.replace(',', ', ')}.")
+    default = "required" if field.is_required() else _default(field.default)
+    return " ".join(described + ([f"({default})"] if default else []))
+
+
+def _default(value: object) -> str:
+    match value:
+        case bool():
+            return f"default: {'on' if value else 'off'}"
+        case float():
+            return f"default: {value:g}"
+        case int() | str() | Path() if str(value):
+            return f"default: {value}"
+        case tuple():
+            return f"default: {','.join(map(str, value))}"
+        case _:
+            # An empty one, or one that is found out; the sentence says what then holds.
+            return ""
+
+
+def _choices(field: FieldInfo) -> str:
+    return ",".join(filter(None, get_args(field.annotation))) if get_origin(field.annotation) is Literal else ""
+
+
+def _placeholder(name: str, field: FieldInfo) -> str:
+    choices = _choices(field)
+    if choices and len(choices) <= LONGEST_CHOICES:
+        return f"{{{choices}}}"
+    types = {field.annotation, *get_args(field.annotation)}
+    last_word = name.rpartition("_")[2]
+    if get_origin(field.annotation) is list:
+        return "NAME,..."
+    if get_origin(field.annotation) is tuple:
+        return ",".join("N" * len(get_args(field.annotation)))
+    if Path in types:
+        return "PATH"
+    if last_word in _PLACEHOLDERS:
+        return _PLACEHOLDERS[last_word]
+    return "N" if int in types else last_word.upper()
