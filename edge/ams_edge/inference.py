@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ams_common.alignment import has_corner_logits
 from ams_common.classes import IGNORE
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array
@@ -124,10 +125,11 @@ def build_model(manifest: ModelManifest, graph: bytes, vector: Float32Array, bac
 
 
 class LabelHead:
-    """Turns low-resolution logits into labels: bilinear upsampling (pixel centres, align_corners=False) and arg max."""
+    """Turns low-resolution logits into labels: bilinear upsampling from where `ams_common.alignment` has them, and arg max."""
 
     def __init__(self, width: int, height: int) -> None:
-        """Prepare buffers for labels of `width` x `height` pixels; other sizes make theirs when they first come."""
+        """Prepare for pictures of `width` x `height` pixels; labels of other sizes get buffers when they first come."""
+        self._picture_size = (width, height)
         self._make_buffers(width, height)
 
     def labels(self, logits: Float32Array, width: int, height: int) -> UInt8Array:
@@ -146,10 +148,10 @@ class LabelHead:
         if not winners:
             return np.full((height, width), IGNORE, np.uint8)
         first, *others = winners
-        cv2.resize(logits[first], (width, height), self._best)
+        self._upsample(logits[first], self._best)
         labels = np.full((height, width), first, np.uint8)
         for label in others:
-            cv2.resize(logits[label], (width, height), self._current)
+            self._upsample(logits[label], self._current)
             cv2.compare(self._current, self._best, cv2.CMP_GT, self._wins)
             cv2.max(self._best, self._current, self._best)
             # a winner's label is larger than any before it
@@ -157,9 +159,32 @@ class LabelHead:
             np.maximum(labels, self._wins, out=labels)
         return labels
 
+    def _upsample(self, logits: Float32Array, target: Float32Array) -> None:
+        height, width = target.shape
+        if not has_corner_logits(*self._picture_size):
+            cv2.resize(logits, (width, height), target)
+            return
+        (across, left), (down, top) = (
+            _corner_positions(low, picture, size)
+            for low, picture, size in zip(logits.shape[::-1], self._picture_size, (width, height), strict=True)
+        )
+        positions = np.array([[across, 0, left], [0, down, top]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        cv2.warpAffine(logits, positions, (width, height), target, flags, cv2.BORDER_REPLICATE)
+
     def _make_buffers(self, width: int, height: int) -> None:
         self._best, self._current = aligned((2, height, width))
         self._wins = np.zeros((height, width), np.uint8)
+
+
+def _corner_positions(logits: int, picture: int, labels: int) -> tuple[float, float]:
+    """Return (a, b): along one side, label i lies at position a * i + b among the logits, whose ends are the picture's.
+
+    Pixel x of the picture covers the same part of the side as label (x + 0.5) * labels / picture - 0.5.
+    """
+    stride = (picture - 1) / (logits - 1) if logits > 1 else math.inf
+    scale = picture / labels
+    return scale / stride, (0.5 * scale - 0.5) / stride
 
 
 def possible_winners(logits: Float32Array) -> list[int]:

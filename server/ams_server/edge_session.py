@@ -138,7 +138,9 @@ class EdgeSession:
 
     @property
     def _frame_size(self) -> tuple[int, int]:
-        return self.frames.frame_width or self.manifest.width, self.frames.frame_height or self.manifest.height
+        """Width and height of the frames that are asked for; video has even sides, so an odd side is asked for one larger."""
+        width, height = self.frames.frame_width or self.manifest.width, self.frames.frame_height or self.manifest.height
+        return width + width % 2, height + height % 2
 
     def ingest(self, batch: FrameBatch, run_id: bytes) -> None:
         """Decode and label a batch of the device's run `run_id`, put it into the buffer and adjust the sampling rate.

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ams_common.alignment import has_corner_logits
 from ams_common.classes import IGNORE
 
 # From this enlargement on two matrix products take less than half the time of torch's bilinear kernels on a CPU.
@@ -16,8 +17,8 @@ MATRIX_ENLARGEMENT = 4
 def segmentation_loss(logits: Tensor, labels: Tensor, stride: int = 1) -> Tensor:
     """Return the mean cross-entropy over the labelled pixels, a float32 scalar; 0 where no pixel is labelled.
 
-    The logits, [B, C, h, w], are upsampled bilinearly (align_corners=False, as inference does) to the size of the labels,
-    uint8 [B, H, W]. Labels of C or more are ignored. With a `stride` above 1 the loss is taken at the centre of every
+    The logits, [B, C, h, w], are upsampled bilinearly to the size of the labels, uint8 [B, H, W], as inference does: see
+    `ams_common.alignment`. Labels of C or more are ignored. With a `stride` above 1 the loss is taken at the centre of every
     stride x stride block only.
     """
     targets = _block_centres(labels, stride).long()
@@ -25,7 +26,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, stride: int = 1) -> Tensor
     # The upsampled logits of one image fit the cache of a CPU, those of a batch do not: image by image takes half the time.
     images = len(logits) if logits.is_cuda else 1
     parts = zip(torch.split(logits.float(), images), torch.split(targets, images), strict=True)
-    total = torch.stack([_summed_loss(*part) for part in parts]).sum()
+    size = (labels.shape[1], labels.shape[2])
+    total = torch.stack([_summed_loss(*part, size, stride) for part in parts]).sum()
     return total / torch.count_nonzero(targets != IGNORE).clamp(min=1)
 
 
@@ -33,8 +35,12 @@ def _block_centres(labels: Tensor, stride: int) -> Tensor:
     return labels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
-def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    upsampled = _upsampled(logits, targets.shape[1], targets.shape[2])
+def _summed_loss(logits: Tensor, targets: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    height, width = size
+    if has_corner_logits(width, height):
+        upsampled = _upsampled_corner_to_corner(logits, height, width, stride)
+    else:
+        upsampled = _upsampled(logits, targets.shape[1], targets.shape[2])
     return F.cross_entropy(upsampled, targets, ignore_index=IGNORE, reduction="sum")
 
 
@@ -44,6 +50,15 @@ def _upsampled(logits: Tensor, height: int, width: int) -> Tensor:
     return _weights(logits.shape[2], height).T @ (logits @ _weights(logits.shape[3], width))
 
 
-def _weights(size: int, upsampled_size: int) -> Tensor:
+def _upsampled_corner_to_corner(logits: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Return the upsampled logits at the centres of blocks, exactly: a grid of them has corners of its own."""
+    rows, columns = (
+        _weights(low, high, align_corners=True)[:, stride // 2 :: stride].to(logits.device)
+        for low, high in ((logits.shape[2], height), (logits.shape[3], width))
+    )
+    return rows.T @ (logits @ columns)
+
+
+def _weights(size: int, upsampled_size: int, *, align_corners: bool = False) -> Tensor:
     """Return float32 [size, upsampled_size]: what each sample adds to each upsampled one, along one side."""
-    return F.interpolate(torch.eye(size)[None], upsampled_size, mode="linear", align_corners=False)[0]
+    return F.interpolate(torch.eye(size)[None], upsampled_size, mode="linear", align_corners=align_corners)[0]

@@ -198,6 +198,24 @@ def test_equal_logits_give_the_first_class() -> None:
     assert not LabelHead(8, 8).labels(np.zeros((3, 2, 2), np.float32), 8, 8).any()
 
 
+@pytest.mark.parametrize("stride", [2, 16])
+def test_logits_of_an_odd_picture_lie_from_corner_to_corner(stride: int) -> None:
+    low_width, low_height = 5, 4
+    width, height = stride * (low_width - 1) + 1, stride * (low_height - 1) + 1
+    columns = np.broadcast_to(np.arange(low_width, dtype=np.float32), (low_height, low_width))
+    # The second class wins where its value, which grows by 1 from logit to logit, is above that of the first.
+    logits = np.stack([np.full_like(columns, 1.999), columns])
+    labels = LabelHead(width, height).labels(logits, width, height)
+    assert (labels == (np.arange(width) >= 2 * stride)).all()
+    larger = LabelHead(width, height).labels(logits, 4 * width, 2 * height)
+    assert (larger == ((np.arange(4 * width) + 0.5) / 4 - 0.5 >= 2 * stride - 0.05)).all()
+
+
+def test_logits_of_a_single_row_fill_an_odd_picture() -> None:
+    logits = np.array([[[0.0, 2.0]], [[1.0, 1.0]]], np.float32)
+    assert LabelHead(3, 1).labels(logits, 3, 1).tolist() == [[1, 0, 0]]
+
+
 def test_logits_that_are_no_numbers_give_no_class() -> None:
     assert (LabelHead(8, 8).labels(np.full((3, 2, 2), np.nan, np.float32), 8, 8) == IGNORE).all()
 

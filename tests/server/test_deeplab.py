@@ -32,12 +32,12 @@ def test_one_image_can_be_trained_on_in_training_mode() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def _receptive_centre(network: DeepLabV3MobileNetV2, depth: int) -> tuple[float, float]:
+def _receptive_centre(network: DeepLabV3MobileNetV2, depth: int, side: int = 256) -> tuple[float, float]:
     """Centre of gravity (y, x) of what the middle feature after `depth` blocks sees, with kernels of equal positive weights."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.constant_(layer.weight, 1.0 / layer.weight[0].numel())
-    image = torch.full((1, 3, 256, 256), 0.01, requires_grad=True)
+    image = torch.full((1, 3, side, side), 0.01, requires_grad=True)
     features: Tensor = network.stem(image)
     for block in network.blocks[:depth]:
         features, _ = block(features)
@@ -45,7 +45,7 @@ def _receptive_centre(network: DeepLabV3MobileNetV2, depth: int) -> tuple[float,
     torch.autograd.backward(features[0, :, height // 2, width // 2].sum())
     assert image.grad is not None
     mass = image.grad.sum((0, 1))
-    positions = torch.arange(256.0)
+    positions = torch.arange(float(side))
     return ((mass.sum(1) @ positions) / mass.sum()).item(), ((mass.sum(0) @ positions) / mass.sum()).item()
 
 
@@ -53,6 +53,7 @@ def _receptive_centre(network: DeepLabV3MobileNetV2, depth: int) -> tuple[float,
 def test_where_the_features_lie_in_the_image(decoder: bool, shift: int) -> None:
     network = DeepLabV3MobileNetV2(2, width=0.25, decoder=decoder).eval()
     assert _receptive_centre(network, depth=14) == pytest.approx((8 * 16 + shift, 8 * 16 + shift), abs=0.6)
+    assert _receptive_centre(network, depth=14, side=257) == pytest.approx((8 * 16, 8 * 16), abs=0.6)
 
 
 def test_pooled_features_reach_every_position() -> None:

@@ -6,19 +6,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.server.session_support import HEIGHT, RUN, WIDTH, ColourTeacher, colour_batch, small_model, small_session
+from tests.server.session_support import (
+    HEIGHT,
+    RUN,
+    UNLIMITED,
+    WIDTH,
+    ColourTeacher,
+    colour_batch,
+    picture,
+    small_model,
+    small_session,
+    small_settings,
+)
 
 from ams_common.budget import batch_target_bytes, parameters_for_budget
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
 from ams_common.errors import CodecError
 from ams_common.layout import weights_digest
-from ams_common.messages import MAX_BATCH_BYTES
-from ams_common.update_codec import CODECS
+from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
+from ams_common.update_codec import CODECS, DEFAULT_CODEC
+from ams_edge.encoder import EncoderWorker
+from ams_edge.frame import Frame
 from ams_edge.patcher import Patcher
 from ams_edge.providers import Backend
+from ams_edge.sampler import Sampler
 from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
+from ams_server.backend import StartingModel, new_session, starting_model
 from ams_server.edge_session import KEPT_UPDATES, DeviceBudget, EdgeSession
 from ams_server.students.export import student_vector
 
@@ -30,10 +45,10 @@ def trained(session: EdgeSession) -> None:
     session.mirror = mirror
 
 
-def running_edge(session: EdgeSession) -> Patcher:
-    """Return an edge that runs the weights of the session's first mirror."""
-    model, vector = small_model(), session.mirror.weights.copy()
-    patcher = Patcher(Backend(provider="cpu", threads=1), ModelSlot(), ManualClock())
+def running_edge(session: EdgeSession, model: StartingModel | None = None, slot: ModelSlot | None = None) -> Patcher:
+    """Return an edge that runs the weights of the session's first mirror, of `small_model` unless it is another one."""
+    model, vector = model or small_model(), session.mirror.weights.copy()
+    patcher = Patcher(Backend(provider="cpu", threads=1), slot or ModelSlot(), ManualClock())
     patcher.install(
         StoredModel(manifest=model.manifest, graph=model.graph, vector=vector, version=0, weights_digest=weights_digest(vector))
     )
@@ -180,6 +195,44 @@ def test_a_batch_of_larger_frames_than_asked_for_is_refused_before_it_is_decoded
         session.ingest(colour_batch(1, 0.0, width=2 * WIDTH), RUN)
     session.ingest(colour_batch(2, 0.0, width=HEIGHT, height=WIDTH), RUN)
     assert len(session.buffer) == 1
+
+
+def test_an_odd_student_is_fed_even_frames_and_trained_at_its_own_size() -> None:
+    """Video has even sides; the student of 257x193 gets its frames from one column and one row more."""
+    settings = small_settings(student_width=257, student_height=193)
+    model = starting_model(settings)
+    session = new_session(
+        settings,
+        model,
+        teacher=ColourTeacher(),
+        device=torch.device("cpu"),
+        clock=ManualClock(),
+        device_id="odd",
+        budget=UNLIMITED,
+        codec=DEFAULT_CODEC,
+    )
+    sampler = Sampler(session.control())
+    for index, time_s in enumerate((0.0, 1.0, 2.0)):
+        assert sampler.offer(Frame(picture(200 + 20 * index, 640, 480), index=index, capture_time_s=time_s))
+    samples = sampler.flush()
+    assert samples is not None
+    assert samples[0].image.shape == (194, 258, 3)
+    batches: list[FrameBatch] = []
+    encoder = EncoderWorker(lambda batch, _: batches.append(batch), ManualClock())
+    encoder.start()
+    encoder.submit(samples, 100_000)
+    encoder.stop()
+    session.ingest(batches[0], RUN)
+    images, labels = session.buffer.sample(1, torch.Generator())
+    assert (images.shape, labels.shape) == ((1, 3, 193, 257), (1, 193, 257))
+    slot = ModelSlot()
+    patcher = running_edge(session, model, slot)
+    trained(session)
+    patcher.apply(session.mirror.recent_updates[-1])
+    running = slot.current()
+    assert running is not None
+    assert running.version == 1
+    assert running.model.infer(picture(90, 257, 193)).shape == (193, 257)
 
 
 def test_frames_of_a_damaged_batch_leave_everything_as_it_was() -> None:

@@ -151,6 +151,20 @@ def test_verification_refuses_what_is_not_finite(graph: bytes) -> None:
         verify_export(network, graph)
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("deeplabv3-mobilenetv2", (257, 193)),
+        ("deeplabv3-mobilenetv2", (209, 161)),
+        ("deeplabv3plus-mobilenetv2", (257, 193)),
+        ("jitnet-quarter", (257, 193)),
+    ],
+)
+def test_sides_of_one_more_pixel_are_exported(name: str, size: tuple[int, int]) -> None:
+    network = random_student(find_student(name), STREET7, seed=0)
+    verify_export(network, export_graph(network, width=size[0], height=size[1]), tolerance=1e-4)
+
+
 def test_manifest_describes_the_graph(fresh: nn.Module) -> None:
     manifest, graph = build_manifest(SMALL, fresh, STREET7, width=64, height=32)
     assert manifest.graph_digest == hashlib.blake2b(graph, digest_size=DIGEST_BYTES).digest()

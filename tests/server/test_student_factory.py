@@ -6,7 +6,7 @@ import torch
 from ams_common.classes import CITYSCAPES19, STREET7
 from ams_common.errors import ConfigurationError, ModelError
 from ams_server.students.config import StudentConfig
-from ams_server.students.factory import create_student, random_student
+from ams_server.students.factory import check_size, create_student, random_student
 from ams_server.students.probe import random_images
 from ams_server.students.registry import STUDENTS, find_student
 from ams_server.students.weights import save_weights
@@ -74,13 +74,20 @@ def test_weights_are_for_the_servers_classes_unless_said_otherwise(tmp_path: Pat
     ("change", "message"),
     [
         ({"student": "unet"}, "unknown student 'unet'"),
-        ({"student_width": 500}, "student size 500x32: sides must be multiples of 32 for jitnet-quarter"),
+        ({"student_width": 500}, "student size 500x32: sides must be multiples of 32, or both one more, for jitnet-quarter"),
+        ({"student_width": 65}, "student size 65x32: sides must be multiples of 32, or both one more, for jitnet-quarter"),
+        ({"student": "efficientvit-b0", "student_width": 65, "student_height": 33}, "multiples of 32 for efficientvit-b0"),
         ({"student_weights_classes": "coco", "student_weights": Path("w")}, "unknown class set 'coco'"),
     ],
 )
 def test_settings_that_cannot_work(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         create_student(QUARTER.model_copy(update=change), STREET7, 0)
+
+
+@pytest.mark.parametrize(("student", "width", "height"), [("jitnet-quarter", 257, 193), ("deeplabv3-mobilenetv2", 209, 161)])
+def test_sides_may_be_one_more_than_a_multiple(student: str, width: int, height: int) -> None:
+    check_size(find_student(student), width, height)
 
 
 def test_help_names_every_student() -> None:

@@ -16,6 +16,17 @@ def test_every_student_maps_its_smallest_image_to_logits_of_all_classes(name: st
     assert side % logits.shape[2] == 0
 
 
+@pytest.mark.parametrize("name", [name for name, spec in STUDENTS.items() if spec.takes_one_more])
+def test_logits_of_one_more_pixel_lie_from_corner_to_corner(name: str) -> None:
+    spec = find_student(name)
+    height, width = 2 * spec.size_multiple + 1, 3 * spec.size_multiple + 1
+    with torch.no_grad():
+        logits = spec.build(5).eval()(torch.zeros(1, 3, height, width))
+    stride = (height - 1) // (logits.shape[2] - 1)
+    assert stride in (2, 4, 16)
+    assert ((logits.shape[2] - 1) * stride, (logits.shape[3] - 1) * stride) == (height - 1, width - 1)
+
+
 @pytest.mark.parametrize("name", STUDENTS)
 def test_normalisation_is_over_0_to_255(name: str) -> None:
     spec = find_student(name)

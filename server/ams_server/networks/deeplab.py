@@ -8,16 +8,16 @@ puts logit i of stride 16 at pixel 16i + 7.5. Four stride-2 convolutions with sy
 zeros at the end in the fourth alone it is centred on 16i + 8, and weights that were trained with 32k + 1 sides and
 align_corners=True keep their accuracy at even sizes (Pascal VOC weights on CamVid: IoU of cars 0.70 instead of 0.54).
 The public decoder weights were trained at even sizes with zeros at the end in all four (ADE20K weights on CamVid: mean
-IoU 0.65, with symmetric zeros 0.44).
+IoU 0.65, with symmetric zeros 0.44). Over sides of 16k + 1 all strides see odd sizes, where there is nothing to choose.
 
-Shapes: N images, C classes; H and W, sides of the input, multiples of 16.
+Shapes: N images, C classes; H and W, sides of the input, multiples of 16, or both one more; quotients are rounded up.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ams_server.networks.layers import ConvNorm, Padding
+from ams_common.alignment import has_corner_logits
+from ams_server.networks.layers import ConvNorm, Padding, upsampled
 
 # Expansion, channels, blocks and stride of the first block of each stage; the sixth would have stride 2 at output stride 32.
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 1), (6, 320, 1, 1))
@@ -83,7 +83,8 @@ class DeepLabV3MobileNetV2(nn.Module):
                 low_level = hidden
         features = self._pyramid(features)
         if self.has_decoder:
-            features = self._decode(features, low_level)
+            corner_to_corner = has_corner_logits(images.shape[3], images.shape[2])
+            features = self._decode(upsampled(features, 4, corner_to_corner=corner_to_corner), low_level)
         logits: Tensor = self.logits(features)
         return logits
 
@@ -93,8 +94,7 @@ class DeepLabV3MobileNetV2(nn.Module):
         return joined
 
     def _decode(self, features: Tensor, low_level: Tensor) -> Tensor:
-        upsampled = F.interpolate(features, scale_factor=4.0, mode="bilinear", align_corners=False)
-        joined = self.dec0_dw(torch.cat([upsampled, self.feature_projection0(low_level)], 1))
+        joined = self.dec0_dw(torch.cat([features, self.feature_projection0(low_level)], 1))
         decoded: Tensor = self.dec1_pw(self.dec1_dw(self.dec0_pw(joined)))
         return decoded
 

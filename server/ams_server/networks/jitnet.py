@@ -3,7 +3,7 @@
 A compact encoder-decoder of pre-activation residual blocks whose second 3x3 convolution is a 1x3 and a 3x1. The paper's
 "3 M parameters" are those of width 1.0, its "15.2 GFLOP at 720p" fit width 0.5.
 
-Shapes: N images, C classes; H and W, sides of the input, multiples of 32.
+Shapes: N images, C classes; H and W, sides of the input, multiples of 32, or both one more; quotients are rounded up.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ams_server.networks.layers import BatchNorm, ConvNorm
+from ams_common.alignment import has_corner_logits
+from ams_server.networks.layers import BatchNorm, ConvNorm, upsampled
 
 _STEM = (16, 64)
 _ENCODER = (128, 128, 256)
@@ -69,21 +70,20 @@ class JitNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised float32 [N, 3, H, W] to logits [N, C, H/2, W/2]."""
+        corner_to_corner = has_corner_logits(images.shape[3], images.shape[2])
         encoded: list[Tensor] = []
         features = self.stem(images)
         for block in self.encoder:
             features = block(features)
             encoded.append(features)
-        features = _upsampled(self.decoder[0](features), 2)
-        features = _upsampled(self.decoder[1](torch.cat([encoded[1], features], 1)), 2)
-        features = _upsampled(self.decoder[2](torch.cat([encoded[0], features], 1)), 4)
+        features = upsampled(self.decoder[0](features), 2, corner_to_corner=corner_to_corner)
+        features = self.decoder[1](torch.cat([encoded[1], features], 1))
+        features = upsampled(features, 2, corner_to_corner=corner_to_corner)
+        features = self.decoder[2](torch.cat([encoded[0], features], 1))
+        features = upsampled(features, 4, corner_to_corner=corner_to_corner)
         logits: Tensor = self.logits(self.tail(features))
         return logits
 
 
 def _scaled(channels: Sequence[int], width: float) -> tuple[int, ...]:
     return tuple(max(8, int(count * width)) for count in channels)
-
-
-def _upsampled(features: Tensor, factor: int) -> Tensor:
-    return F.interpolate(features, scale_factor=float(factor), mode="bilinear", align_corners=False)

@@ -32,10 +32,11 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, activation; stride 1 keeps the size, stride 2 halves an even one.
+    """Convolution without bias, batch norm, activation; stride 1 keeps the size, stride 2 halves it and rounds up.
 
     Over an even size the outputs of a stride-2 convolution cannot lie symmetrically: with padding "centred" output i is
-    centred on input 2i (zeros on all sides), with "end" on input 2i + 1 (zeros after the last row and column only).
+    centred on input 2i (zeros on all sides), with "end" on input 2i + 1 (zeros after the last row and column only). Over an
+    odd size both put output i on input 2i.
     """
 
     def __init__(
@@ -52,13 +53,32 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         margin = dilation * (kernel // 2)
-        self.pad = nn.ZeroPad2d((0, margin, 0, margin)) if padding == "end" else nn.Identity()
+        self.end_margin = margin if padding == "end" else 0
         inner = 0 if padding == "end" else margin
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, inner, dilation, groups, bias=False)
         self.norm = BatchNorm(outputs)
         self.activation = _ACTIVATIONS[activation]()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map float32 [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
-        activated: Tensor = self.activation(self.norm(self.conv(self.pad(features))))
+        """Map float32 [N, inputs, H, W] to [N, outputs, H / stride, W / stride], rounded up."""
+        if self.end_margin:
+            features = _padded_at_end(features, self.end_margin)
+        activated: Tensor = self.activation(self.norm(self.conv(features)))
         return activated
+
+
+def _padded_at_end(features: Tensor, margin: int) -> Tensor:
+    """Add zeros after the last row and column; where their number is odd, before the first too."""
+    above, left = (margin if side % 2 else 0 for side in features.shape[2:])
+    return F.pad(features, (left, margin, above, margin), "constant", 0.0)
+
+
+def upsampled(features: Tensor, factor: int, *, corner_to_corner: bool) -> Tensor:
+    """Enlarge float32 [N, C, H, W] bilinearly by `factor`, as `ams_common.alignment` says where features lie.
+
+    A side of n becomes factor * n, or from corner to corner factor * (n - 1) + 1.
+    """
+    if not corner_to_corner:
+        return F.interpolate(features, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    height, width = (factor * (side - 1) + 1 for side in features.shape[2:])
+    return F.interpolate(features, (height, width), mode="bilinear", align_corners=True)

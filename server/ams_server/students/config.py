@@ -18,6 +18,7 @@ class StudentConfig(PartConfig):
     student_weights_classes: str = ""
     """Class set of the head in the student's weights, a name or a TOML file; empty where it is the server's class set."""
     student_width: int = Field(default=512, ge=32, le=4096)
-    """Width of the student's input in pixels."""
+    """Width of the student's input in pixels, a multiple of 16 for DeepLab and of 32 for the others; both sides may also be one
+    more than such multiples, but not for EfficientViT."""
     student_height: int = Field(default=256, ge=32, le=4096)
     """Height of the student's input in pixels."""

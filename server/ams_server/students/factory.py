@@ -56,8 +56,11 @@ def random_student(spec: StudentSpec, classes: ClassSet, seed: int) -> nn.Module
 def check_size(spec: StudentSpec, width: int, height: int) -> None:
     """Raise ConfigurationError where the student cannot take images of `width` x `height` pixels."""
     multiple = spec.size_multiple
-    if width % multiple or height % multiple or min(width, height) < multiple:
-        raise ConfigurationError(f"student size {width}x{height}: sides must be multiples of {multiple} for {spec.name}")
+    remainders = (width % multiple, height % multiple)
+    fits = remainders == (0, 0) or (remainders == (1, 1) and spec.takes_one_more)
+    if not fits or min(width, height) < multiple:
+        allowed = f"multiples of {multiple}" + (", or both one more," if spec.takes_one_more else "")
+        raise ConfigurationError(f"student size {width}x{height}: sides must be {allowed} for {spec.name}")
 
 
 def _built(spec: StudentSpec, classes: ClassSet, seed: int) -> nn.Module:

@@ -23,6 +23,8 @@ class StudentSpec:
     """Divides what remains."""
     size_multiple: int
     """Sides of the input must be multiples of this."""
+    takes_one_more: bool
+    """Whether both sides may also be one more than such multiples."""
 
 
 _MINUS_ONE_TO_ONE = (127.5, 127.5, 127.5)
@@ -37,7 +39,8 @@ def _efficientvit_b0(classes: int) -> nn.Module:
 
 
 def _centred(name: str, build: Callable[[int], nn.Module], size_multiple: int) -> StudentSpec:
-    return StudentSpec(name=name, build=build, mean=_MINUS_ONE_TO_ONE, std=_MINUS_ONE_TO_ONE, size_multiple=size_multiple)
+    mean = std = _MINUS_ONE_TO_ONE
+    return StudentSpec(name=name, build=build, mean=mean, std=std, size_multiple=size_multiple, takes_one_more=True)
 
 
 _SPECS = (
@@ -46,7 +49,14 @@ _SPECS = (
     _centred("jitnet", JitNet, 32),
     _centred("jitnet-half", lambda classes: JitNet(classes, width=0.5), 32),
     _centred("jitnet-quarter", lambda classes: JitNet(classes, width=0.25), 32),
-    StudentSpec(name="efficientvit-b0", build=_efficientvit_b0, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, size_multiple=32),
+    StudentSpec(
+        name="efficientvit-b0",
+        build=_efficientvit_b0,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        size_multiple=32,
+        takes_one_more=False,
+    ),
 )
 
 STUDENTS: dict[str, StudentSpec] = {spec.name: spec for spec in _SPECS}
