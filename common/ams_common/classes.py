@@ -4,13 +4,14 @@ A label map is uint8 [..., H, W]; IGNORE marks pixels that no class claims.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ams_common import ade20k
 from ams_common.errors import ConfigurationError
 
 if sys.version_info >= (3, 11):
@@ -125,67 +126,67 @@ CITYSCAPES19 = _set(
     "cityscapes19",
     ("road", "804080", ""),
     ("sidewalk", "f423e8", "pavement floor"),
-    ("building", "464646", "house"),
+    ("building", "464646", "house skyscraper"),
     ("wall", "66669c", ""),
     ("fence", "be9999", ""),
     ("pole", "999999", ""),
     ("traffic-light", "faaa1e", ""),
-    ("traffic-sign", "dcdc00", "sign"),
-    ("vegetation", "6b8e23", "tree plant"),
-    ("terrain", "98fb98", "grass"),
+    ("traffic-sign", "dcdc00", "sign signboard"),
+    ("vegetation", "6b8e23", "tree plant palm flower"),
+    ("terrain", "98fb98", "grass earth field"),
     ("sky", "4682b4", ""),
     ("person", "dc143c", "pedestrian"),
     ("rider", "ff0000", "bicyclist"),
-    ("car", "00008e", ""),
+    ("car", "00008e", "van"),
     ("truck", "000046", ""),
     ("bus", "003c64", ""),
     ("train", "005064", ""),
-    ("motorcycle", "0000e6", "motorbike"),
+    ("motorcycle", "0000e6", "motorbike minibike"),
     ("bicycle", "770b20", ""),
 )
 
 CAMVID11 = _set(
     "camvid11",
     ("sky", "808080", ""),
-    ("building", "800000", "wall house"),
+    ("building", "800000", "wall house skyscraper"),
     ("pole", "c0c080", ""),
     ("road", "804080", ""),
     ("pavement", "3c28de", "sidewalk floor"),
-    ("tree", "808000", "vegetation terrain plant grass"),
-    ("sign", "c08080", "traffic-light traffic-sign"),
+    ("tree", "808000", "vegetation terrain plant palm flower grass earth field"),
+    ("sign", "c08080", "traffic-light traffic-sign signboard"),
     ("fence", "404080", ""),
-    ("car", "400080", "truck bus train"),
+    ("car", "400080", "truck bus train van"),
     ("pedestrian", "404000", "person"),
-    ("bicyclist", "0080c0", "rider motorcycle bicycle motorbike"),
+    ("bicyclist", "0080c0", "rider motorcycle bicycle motorbike minibike"),
 )
 
 VOC21 = _set(
     "voc21",
     ("background", "000000", ""),
-    ("aeroplane", "800000", ""),
+    ("aeroplane", "800000", "airplane"),
     ("bicycle", "008000", ""),
     ("bird", "808000", ""),
-    ("boat", "000080", ""),
+    ("boat", "000080", "ship"),
     ("bottle", "800080", ""),
     ("bus", "008080", ""),
-    ("car", "808080", "truck"),
+    ("car", "808080", "truck van"),
     ("cat", "400000", ""),
-    ("chair", "c00000", ""),
+    ("chair", "c00000", "armchair swivel-chair"),
     ("cow", "408000", ""),
-    ("diningtable", "c08000", ""),
+    ("diningtable", "c08000", "table"),
     ("dog", "400080", ""),
     ("horse", "c00080", ""),
-    ("motorbike", "408080", "motorcycle"),
+    ("motorbike", "408080", "motorcycle minibike"),
     ("person", "c08080", "pedestrian rider"),
     ("pottedplant", "004000", ""),
     ("sheep", "804000", ""),
     ("sofa", "00c000", ""),
     ("train", "80c000", ""),
-    ("tvmonitor", "004080", ""),
+    ("tvmonitor", "004080", "television-receiver monitor crt-screen"),
 )
 
 # Of the 32 classes of the mobile ADE20K models these have a public meaning; the others are "other-N".
-_ADE20K_NAMES = {
+_ADE20K32_NAMES = {
     0: ("other", ""),
     1: ("wall", ""),
     2: ("building", ""),
@@ -203,28 +204,28 @@ _ADE20K_NAMES = {
 }
 
 
-def _ade20k32() -> ClassSet:
-    rows = []
-    for label in range(32):
-        name, accepts = _ADE20K_NAMES.get(label, (f"other-{label}", ""))
-        rows.append((name, f"{label * 37 % 256:02x}{label * 91 % 256:02x}{label * 151 % 256:02x}", accepts))
-    return _set("ade20k32", *rows)
+def _coloured_set(name: str, rows: Iterable[tuple[str, str]]) -> ClassSet:
+    """Return a set of (name, accepts) that has no usual colours: neighbours in the order get different ones."""
+    numbered = enumerate(rows)
+    return _set(name, *((row[0], f"{n * 37 % 256:02x}{n * 91 % 256:02x}{n * 151 % 256:02x}", row[1]) for n, row in numbered))
 
 
-ADE20K32 = _ade20k32()
+ADE20K32 = _coloured_set("ade20k32", (_ADE20K32_NAMES.get(label, (f"other-{label}", "")) for label in range(32)))
+
+ADE20K150 = _coloured_set("ade20k150", ((name, ade20k.ACCEPTS.get(name, "")) for name in ade20k.NAMES))
 
 STREET7 = _set(
     "street7",
     ("road", "804080", ""),
     ("sidewalk", "f423e8", "pavement"),
-    ("building", "464646", "wall house"),
-    ("vegetation", "6b8e23", "tree plant terrain grass"),
+    ("building", "464646", "wall house skyscraper"),
+    ("vegetation", "6b8e23", "tree plant palm flower terrain grass earth field"),
     ("sky", "4682b4", ""),
     ("person", "dc143c", "pedestrian rider bicyclist"),
-    ("car", "00008e", "truck bus train"),
+    ("car", "00008e", "truck bus train van"),
 )
 
-BUILT_IN = {each.name: each for each in (CITYSCAPES19, CAMVID11, VOC21, ADE20K32, STREET7)}
+BUILT_IN = {each.name: each for each in (CITYSCAPES19, CAMVID11, VOC21, ADE20K32, ADE20K150, STREET7)}
 
 
 def load_class_set(name_or_path: str) -> ClassSet:

@@ -7,6 +7,7 @@ import pytest
 
 from ams_common.classes import (
     ADE20K32,
+    ADE20K150,
     BUILT_IN,
     CAMVID11,
     CITYSCAPES19,
@@ -35,6 +36,7 @@ def test_the_built_in_sets_have_their_published_sizes_and_orders() -> None:
         "camvid11": 11,
         "voc21": 21,
         "ade20k32": 32,
+        "ade20k150": 150,
         "street7": 7,
     }
     # Cityscapes train ids, as listed beside the data sets that use them.
@@ -44,6 +46,11 @@ def test_the_built_in_sets_have_their_published_sizes_and_orders() -> None:
     assert [VOC21.names[number] for number in (0, 7, 15)] == ["background", "car", "person"]
     assert [ADE20K32.names[number] for number in (2, 3, 5, 7, 12, 13, 21, 26)] == [
         "building", "sky", "tree", "road", "sidewalk", "person", "car", "house",
+    ]  # fmt: skip
+    # Numbers that the benchmark's models have in their configurations.
+    assert [ADE20K150.names[number] for number in (0, 6, 11, 12, 20, 43, 80, 83, 102, 116, 127, 136, 149)] == [
+        "wall", "road", "sidewalk", "person", "car", "signboard", "bus", "truck", "van", "minibike", "bicycle", "traffic-light",
+        "flag",
     ]  # fmt: skip
 
 
@@ -90,6 +97,19 @@ def test_a_subset_keeps_the_order_of_the_set() -> None:
         (VOC21, "motorbike", CITYSCAPES19, "motorcycle"),
         (ADE20K32, "other-31", CITYSCAPES19, None),
         (ADE20K32, "house", CAMVID11, "building"),
+        (ADE20K150, "road", CITYSCAPES19, "road"),
+        (ADE20K150, "signboard", CITYSCAPES19, "traffic-sign"),
+        (ADE20K150, "skyscraper", STREET7, "building"),
+        (ADE20K150, "van", VOC21, "car"),
+        (ADE20K150, "palm", CAMVID11, "tree"),
+        (ADE20K150, "airplane", VOC21, "aeroplane"),
+        (ADE20K150, "sofa", CITYSCAPES19, None),
+        (ADE20K150, "car", ADE20K32, "car"),
+        (CITYSCAPES19, "vegetation", ADE20K150, "tree"),
+        (CITYSCAPES19, "truck", ADE20K150, "truck"),
+        (CITYSCAPES19, "motorcycle", ADE20K150, "minibike"),
+        (VOC21, "dog", ADE20K150, "animal"),
+        (STREET7, "vegetation", ADE20K150, "tree"),
     ],
 )
 def test_labels_are_read_in_another_set(source: ClassSet, name: str, target: ClassSet, expected: str | None) -> None:
@@ -114,6 +134,23 @@ def test_the_same_name_goes_before_an_accepted_one() -> None:
         ),
     )
     assert mapped(make_set("car"), "car", target) == "car"
+
+
+def test_what_a_set_accepts_is_no_class_of_its_own() -> None:
+    for each in BUILT_IN.values():
+        assert not [name for member in each.classes for name in member.accepts if name in each.names], each.name
+
+
+def test_every_class_of_a_street_is_found_in_the_largest_set() -> None:
+    for each in (CITYSCAPES19, CAMVID11, STREET7):
+        lost = [name for name, rows in zip(each.names, each.source_rows(ADE20K150), strict=True) if not rows]
+        assert set(lost) <= {"rider", "train"}, each.name
+
+
+def test_neighbours_in_a_large_set_differ_in_colour() -> None:
+    palette = ADE20K150.palette()[:150].astype(int)
+    assert len({tuple(colour) for colour in palette.tolist()}) == 150
+    assert (np.abs(np.diff(palette, axis=0)).sum(1) > 60).all()
 
 
 def test_rows_of_a_pretrained_head() -> None:
