@@ -1,7 +1,9 @@
 """Labels made before, on disk, as a teacher: they are looked up by the time at which a frame was captured."""
 
 import zipfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +22,8 @@ MAX_PIXELS = 1 << 26
 """Largest label image."""
 Labels: TypeAlias = Callable[[int], UInt8Array]
 """Returns the label map, uint8 [any, any], of a frame by its number."""
+# NotImplementedError and RuntimeError: a way of compression that Python lacks, and an archive with a password.
+_UNUSABLE = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +89,42 @@ def _teacher(classes: ClassSet, rate_hz: float, labels: Labels, count: int, *con
     return PrecomputedTeacher(classes=classes, identity=identity, labels=labels, count=count, rate_hz=rate_hz)
 
 
+def label_array_shape(path: Path) -> tuple[int, int, int]:
+    """Return the shape (F, H, W) of `labels`, uint8, in an npz file, without reading them.
+
+    Raises:
+        ConfigurationError: the file does not exist or holds no such array, or one of more than MAX_BYTES.
+    """
+    with _reading_array(path), zipfile.ZipFile(path) as archive, archive.open("labels.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype != np.uint8 or len(shape) != 3 or 0 in shape:
+            raise ValueError(f"`labels` is {dtype} {shape}, not uint8 [frames, height, width]")
+        if np.prod(shape, dtype=object) > MAX_BYTES:
+            raise ValueError(f"`labels` of shape {shape} is too large: use a folder of PNG files")
+        frames, height, width = shape
+        return frames, height, width
+
+
 def read_label_array(path: Path) -> UInt8Array:
     """Return `labels`, uint8 [F, H, W], of an npz file.
 
     Raises:
         ConfigurationError: the file does not exist or holds no such array, or one of more than MAX_BYTES.
     """
+    label_array_shape(path)
+    with _reading_array(path), np.load(path, allow_pickle=False) as archive:
+        labels: UInt8Array = archive["labels"]
+        return labels
+
+
+@contextmanager
+def _reading_array(path: Path) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("labels.npy") as member:
-            np.lib.format.read_magic(member)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            if dtype != np.uint8 or len(shape) != 3 or 0 in shape:
-                raise ValueError(f"`labels` is {dtype} {shape}, not uint8 [frames, height, width]")
-            if np.prod(shape, dtype=object) > MAX_BYTES:
-                raise ValueError(f"`labels` of shape {shape} is too large: use a folder of PNG files")
-        with np.load(path, allow_pickle=False) as archive:
-            labels: UInt8Array = archive["labels"]
-            return labels
+        yield
     except FileNotFoundError as error:
         raise ConfigurationError(f"labels {str(path)!r} do not exist") from error
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _UNUSABLE as error:
         raise ConfigurationError(f"labels {str(path)!r} are not usable: {error}") from error
 
 
