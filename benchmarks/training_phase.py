@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def labelled_frames(width: int, height: int) -> TrainingBuffer:
     random = np.random.default_rng(0)
-    buffer = TrainingBuffer(240)
+    buffer = TrainingBuffer(240, 241)
     for frame in range(32):
         image = random.integers(0, 256, (height, width, 3), np.uint8)
         labels = np.repeat(np.repeat(random.integers(0, CLASSES, (height // 16, width // 16), np.uint8), 16, 0), 16, 1)

@@ -24,5 +24,13 @@ def _checked(address: str) -> str:
     return address
 
 
+def _reachable(address: str) -> str:
+    if split_address(address)[1] == 0:
+        raise ValueError("nothing can be reached at port 0: name the port that the server listens on")
+    return address
+
+
 Address = Annotated[str, AfterValidator(_checked)]
-"""A setting of the form host:port."""
+"""A setting of the form host:port to listen on; port 0 is a free one."""
+PeerAddress = Annotated[Address, AfterValidator(_reachable)]
+"""A setting of the form host:port to connect to."""

@@ -84,7 +84,8 @@ class Agent:
         self._run_id = secrets.token_bytes(16)
         self._model: ModelReceived | None = None
         self._control: Control | None = None
-        self._rejection: ProblemReported | None = None
+        self._problem: ProblemReported | None = None
+        """What the server said last when it ended a stream with an error."""
         self._stopping = threading.Event()
 
     def __enter__(self) -> "Agent":
@@ -221,9 +222,8 @@ class Agent:
         Raises:
             ConfigurationError: the server will not serve this device as it is, and there is no model to run without it.
         """
-        rejection = self._rejection
-        if rejection is not None and self._slot.current() is None:
-            raise ConfigurationError(f"server {self._settings.server} refuses this device: {rejection.reason}")
+        if self._problem is not None and self._hopeless:
+            raise ConfigurationError(f"server {self._settings.server} refuses this device: {self._problem.reason}")
         for worker in (self._encoder, self._link, self._patching):
             if worker.failure is not None:
                 raise worker.failure
@@ -258,15 +258,25 @@ class Agent:
             case ControlChanged():
                 self._control = event.control
             case ProblemReported():
-                _log.error("the server refuses: %s", event.reason)
-                if event.final:
-                    self._rejection = event
+                self._problem = event
+                if not self._hopeless:
+                    _log.error("the server refuses: %s; %s", event.reason, self._model_state)
             case Disconnected() | Draining():
-                state = "there is no model yet" if self._slot.current() is None else "the model runs on"
-                _log.warning("%s; %s", event.reason, state)
+                # What the server said when it ended the stream is told already.
+                if self._problem is None or event.reason != self._problem.reason:
+                    _log.warning("%s; %s", event.reason, self._model_state)
                 self._events.write("disconnected", reason=event.reason)
             case BatchTaken():
                 pass
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether only a person can help: the server's last word is final, and there is no model to run without it."""
+        return self._problem is not None and self._problem.final and self._slot.current() is None
+
+    @property
+    def _model_state(self) -> str:
+        return "there is no model yet" if self._slot.current() is None else "the model runs on"
 
     def _duration(self, size_bytes: int) -> str:
         """Say how large a download is, and how long it takes where that is known."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import grpc.aio
 from pydantic import Field
 
-from ams_common.address import Address
+from ams_common.address import PeerAddress
 from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import AmsError
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 class LinkConfig(PartConfig):
     """Connection to the server."""
 
-    server: Address = "localhost:50051"
+    server: PeerAddress = "localhost:50051"
     """Server to learn from, host:port."""
     keepalive_s: float = Field(default=8.0, ge=2.0, le=600.0)
     """A silent server is asked for a sign of life after so many seconds; without one the edge reconnects."""

@@ -21,7 +21,7 @@ from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage,
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
 from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import CODECS, create_codec
-from ams_server.buffer import TrainingBuffer
+from ams_server.buffer import TrainingBuffer, capacity_for
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
 from ams_server.flat_model import FlatModel
 from ams_server.pacing import PacingController
@@ -74,6 +74,12 @@ def student_classes(settings: ServerSettings) -> ClassSet:
         ConfigurationError: an unknown class set or class.
     """
     return load_class_set(settings.class_set).subset(settings.classes)
+
+
+def buffer_capacity(settings: ServerSettings) -> int:
+    """Return how many frames the training buffer of a device holds."""
+    size = (settings.student_width, settings.student_height)
+    return capacity_for(settings.horizon_s, settings.max_sampling_hz, width=size[0], height=size[1])
 
 
 def float16_exact(vector: Float32Array, layout: ParameterLayout) -> Float32Array:
@@ -181,7 +187,7 @@ def new_session(
         frames=settings,
         teacher=teacher,
         trainer=Trainer(flat, settings, mean=manifest.mean, std=manifest.std),
-        buffer=TrainingBuffer(settings.horizon_s),
+        buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings)),
         codec=create_codec(codec, manifest.layout),
         sampling=SamplingController(settings),
         pacing=PacingController(settings),

@@ -1,6 +1,7 @@
 """The labelled frames of the last seconds of capture time, from which mini-batches are drawn."""
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,18 @@ import torch
 from torch import Generator, Tensor
 
 from ams_common.classes import UInt8Array
+
+BUFFER_BYTES = 1 << 30
+"""Memory that the samples of one device take at most."""
+_BYTES_PER_PIXEL = 4
+"""Red, green, blue and the label."""
+
+
+def capacity_for(horizon_s: float, sampling_hz: float, *, width: int, height: int) -> int:
+    """Return how many samples of `width` x `height` pixels come within the horizon, and fit into BUFFER_BYTES."""
+    room = max(1, BUFFER_BYTES // (_BYTES_PER_PIXEL * width * height))
+    # The product may be infinite.
+    return math.floor(min(horizon_s * sampling_hz + 1, room))
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,8 @@ class TrainingBuffer:
     B: mini-batch. H, W: the student's input size, the same for all samples.
     """
 
-    def __init__(self, horizon_s: float, capacity: int = 512) -> None:
-        """Start empty; `capacity` bounds the memory whatever the rate of samples is."""
+    def __init__(self, horizon_s: float, capacity: int) -> None:
+        """Start empty; `capacity` bounds the memory whatever the rate of samples is (see `capacity_for`)."""
         assert horizon_s > 0
         assert capacity > 0
         self._horizon_s = horizon_s

@@ -13,9 +13,10 @@ from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
-from ams_server.backend import DeviceBackend, starting_model, student_classes
+from ams_server.backend import DeviceBackend, buffer_capacity, starting_model, student_classes
+from ams_server.buffer import BUFFER_BYTES
 from ams_server.scheduler import Scheduler
-from ams_server.service import serve
+from ams_server.service import require_free, serve
 from ams_server.settings import ServerSettings
 from ams_server.teachers.factory import create_teacher
 from ams_server.trainer import compute_dtype
@@ -58,12 +59,16 @@ class Daemon:
         self._settings = settings
         self._events = events
         self._clock = clock
+        # Models take a while to load; who has to choose another port or class should not wait for them.
+        require_free(settings.listen)
+        classes = student_classes(settings)
+        warn_of_short_buffer(settings)
         device = choose_device(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)
         dtype = compute_dtype(settings.precision, device)
         teacher = create_teacher(settings, device, None if dtype == torch.float32 else dtype)
-        check_teachable(teacher.classes, student_classes(settings))
+        check_teachable(teacher.classes, classes)
         model = starting_model(settings)
         _log.info(
             "%s learns from %s on %s in %s: %d parameters, classes %s",
@@ -71,7 +76,7 @@ class Daemon:
             *(model.manifest.layout.trainable_size, ", ".join(model.manifest.classes.names)),
         )
         self._failure: BaseException | None = None
-        self._scheduler = Scheduler(self._events, self._on_failure)
+        self._scheduler = Scheduler(self._events, self._on_failure, self._clock)
         self._backend = DeviceBackend(
             settings, model, teacher=teacher, device=device, scheduler=self._scheduler, clock=self._clock
         )
@@ -117,6 +122,19 @@ def check_teachable(teacher: ClassSet, student: ClassSet) -> None:
         )
     if unknown:
         _log.warning("the teacher never names %s: the student cannot learn what it looks like", ", ".join(unknown))
+
+
+def warn_of_short_buffer(settings: ServerSettings) -> None:
+    """Warn where a device's training buffer cannot hold all frames of the horizon at the highest sampling rate."""
+    frames = buffer_capacity(settings)
+    held_s = frames / settings.max_sampling_hz
+    if held_s < settings.horizon_s:
+        _log.warning(
+            "training looks back %.0f s instead of horizon_s=%g where max_sampling_hz=%g is reached: "
+            "%d frames of %dx%d are what %d MiB for a device hold",
+            *(held_s, settings.horizon_s, settings.max_sampling_hz),
+            *(frames, settings.student_width, settings.student_height, BUFFER_BYTES >> 20),
+        )
 
 
 def choose_device(name: str) -> torch.device:

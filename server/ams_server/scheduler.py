@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ams_common.clock import Clock
 from ams_common.errors import AmsError
 from ams_common.events import EventLog
 from ams_common.messages import Control, FrameBatch, ServerMessage
@@ -18,6 +19,9 @@ from ams_server.service import Outlet
 
 INBOX_BATCHES = 3
 """Batches of one device that may wait for the worker; one more drops the oldest: fresh frames teach more than stale ones."""
+
+BEHIND_WARNING_S = 60.0
+"""Least seconds between two warnings that the server is behind with a device: it then drops a batch every few seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,14 +36,18 @@ class _Place:
     inbox: deque[FrameBatch] = field(default_factory=lambda: deque(maxlen=INBOX_BATCHES))
     control: Control | None = None
     """What the device was told last by the worker."""
+    dropped: int = 0
+    """Batches that were dropped because the worker is behind."""
+    warned_at_s: float | None = None
 
 
 class Scheduler:
     """Round robin over the devices that have work. All public methods may be called from any thread."""
 
-    def __init__(self, events: EventLog, on_failure: Callable[[BaseException], None]) -> None:
-        """`on_failure` is called on the worker's thread with the error that ended it."""
+    def __init__(self, events: EventLog, on_failure: Callable[[BaseException], None], clock: Clock) -> None:
+        """`on_failure` is called on the worker's thread with the error that ended it; `clock` spaces warnings."""
         self._events = events
+        self._clock = clock
         self._on_failure = on_failure
         self._places: dict[str, _Place] = {}
         self._turns: deque[_Place] = deque()
@@ -91,11 +99,19 @@ class Scheduler:
             if place is None:
                 return
             if len(place.inbox) == INBOX_BATCHES:
-                _log.warning("device %s: the server is behind, batch %d is dropped", session.device_id, place.inbox[0].batch_id)
+                self._count_dropped(place)
             place.inbox.append(batch)
             if place not in self._turns:
                 self._turns.append(place)
             self._changed.notify_all()
+
+    def _count_dropped(self, place: _Place) -> None:
+        place.dropped += 1
+        now_s = self._clock.now_s()
+        if place.warned_at_s is None or now_s - place.warned_at_s >= BEHIND_WARNING_S:
+            place.warned_at_s = now_s
+            device_id = place.session.device_id
+            _log.warning("device %s: the server is behind, batches dropped so far: %d", device_id, place.dropped)
 
     def _leave(self, device_id: str) -> None:
         place = self._places.pop(device_id, None)

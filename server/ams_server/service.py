@@ -169,15 +169,19 @@ async def serve(
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:
-    _try_address(address)
+    require_free(address)
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise ConfigurationError(f"cannot listen on {address}: {error}") from error
 
 
-def _try_address(address: str) -> None:
-    """Find out by a socket of our own why an address cannot be used: gRPC does not say it in its exception."""
+def require_free(address: str) -> None:
+    """See with a socket of our own that an address can be listened on: gRPC does not say in its exception why it cannot.
+
+    Raises:
+        ConfigurationError: it cannot; the message says why.
+    """
     host, port = split_address(address)
     try:
         # Where IPv6 is missing, gRPC listens on all IPv4 addresses instead; both cannot be had when either is taken.

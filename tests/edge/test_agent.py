@@ -18,7 +18,7 @@ from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
 from ams_common.messages import Control, Update
-from ams_common.session.client import ModelReceived, ProblemReported
+from ams_common.session.client import Disconnected, ModelReceived, ProblemReported
 from ams_common.session.greeting import Offer, snapshot_messages
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
 from ams_edge.agent import Agent
@@ -73,6 +73,12 @@ def agent_at(settings: AgentSettings) -> Iterator[tuple[Agent, Iterator[tuple[Fr
 def events(settings: AgentSettings, name: str) -> list[dict[str, Any]]:
     assert settings.events is not None
     return [event for event in read_events(settings.events) if event["event"] == name]
+
+
+def told_by_edge(caplog: pytest.LogCaptureFixture, part: str = "") -> list[str]:
+    """Return the edge's warnings and errors that hold `part`; the server of these tests logs into the same process."""
+    records = (record for record in caplog.records if record.name.startswith("ams_edge") and record.levelname != "INFO")
+    return [record.getMessage() for record in records if part in record.getMessage()]
 
 
 def wait_until_applied(connection: FakeConnection, version: int) -> None:
@@ -178,7 +184,9 @@ def test_an_update_that_does_not_fit_is_refused_and_a_snapshot_brings_the_edge_b
     assert len(events(settings, "refused")) == 1
 
 
-def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(make_settings: Callable[..., AgentSettings]) -> None:
+def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
     refusal = RefusedError("budget_too_small", "uplink budget of 1 kbit/s carries nothing: the least is 4.4 kbit/s")
     with (
         running_server(FakeBackend(offer(tiny_model()), refusal=refusal)) as server,
@@ -186,6 +194,7 @@ def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(make_set
         pytest.raises(ConfigurationError, match=r"refuses this device: .* the least is 4\.4 kbit/s"),
     ):
         next(frames)
+    assert not told_by_edge(caplog, "carries nothing"), "what ends the command is its last line, and no line of the log"
 
 
 def test_a_device_with_a_stored_model_runs_it_when_it_is_refused(
@@ -198,7 +207,22 @@ def test_a_device_with_a_stored_model_runs_it_when_it_is_refused(
         agent._on_event(ProblemReported(code="unsupported", reason="it serves 'large'", final=True))
         assert len(list(frames)) == FRAMES - 1
         assert version_of(agent) == 6
-    assert "the server refuses: it serves 'large'" in caplog.text
+    assert "the server refuses: it serves 'large'; the model runs on" in caplog.text
+
+
+def test_what_the_server_refuses_is_told_once(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(1)
+    with Agent(settings) as agent:
+        agent._on_event(ProblemReported(code="busy", reason="it is full", final=False))
+        agent._on_event(Disconnected(reason="it is full"))
+        agent._on_event(Disconnected(reason="server cannot be reached"))
+    assert told_by_edge(caplog) == [
+        "the server refuses: it is full; there is no model yet",
+        "server cannot be reached; there is no model yet",
+    ]
+    assert [event["reason"] for event in events(settings, "disconnected")] == ["it is full", "server cannot be reached"]
 
 
 def test_a_device_that_is_refused_in_the_middle_of_its_first_model_does_not_wait_for_ever(

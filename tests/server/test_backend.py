@@ -41,7 +41,7 @@ class FakeOutlet:
 def running_backend(**changes: Any) -> Iterator[DeviceBackend]:
     """Run a backend whose worker must not fail."""
     failures: list[BaseException] = []
-    scheduler = Scheduler(EventLog(None, SystemClock()), failures.append)
+    scheduler = Scheduler(EventLog(None, SystemClock()), failures.append, ManualClock())
     scheduler.start()
     try:
         yield DeviceBackend(

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ams_server.buffer import TrainingBuffer
+from ams_server.buffer import BUFFER_BYTES, TrainingBuffer, capacity_for
 
 
 def filled(times_s: list[float], horizon_s: float = 240.0, capacity: int = 512) -> TrainingBuffer:
@@ -37,6 +37,23 @@ def test_never_older_than_the_horizon_nor_more_than_the_capacity(times_s: list[f
     assert list(kept) == recent[-capacity:]
 
 
+@pytest.mark.parametrize(
+    ("horizon_s", "sampling_hz", "side", "expected"),
+    [(240.0, 1.0, 256, 241), (10.0, 0.25, 256, 3), (0.1, 1.0, 256, 1), (1.7e308, 60.0, 1024, 256), (240.0, 1.0, 4096, 16)],
+)
+def test_the_capacity_follows_the_horizon_as_far_as_the_memory_goes(
+    horizon_s: float, sampling_hz: float, side: int, expected: int
+) -> None:
+    capacity = capacity_for(horizon_s, sampling_hz, width=side, height=side)
+    assert capacity == expected
+    image, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
+    assert capacity * (image.nbytes + labels.nbytes) <= BUFFER_BYTES
+
+
+def test_all_samples_of_the_horizon_have_room() -> None:
+    assert len(filled([float(time_s) for time_s in range(30)], 10.0, capacity_for(10.0, 1.0, width=6, height=4))) == 11
+
+
 def test_samples_are_channels_last_bytes_with_their_own_labels() -> None:
     images, labels = filled([float(time_s) for time_s in range(10)]).sample(32, torch.Generator().manual_seed(1))
     assert images.shape == (32, 3, 4, 6)
@@ -47,7 +64,7 @@ def test_samples_are_channels_last_bytes_with_their_own_labels() -> None:
 
 
 def test_channels_keep_their_order() -> None:
-    buffer = TrainingBuffer(1.0)
+    buffer = TrainingBuffer(1.0, 4)
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     buffer.add(image, np.zeros((4, 6), np.uint8), 0.0)
     images, _ = buffer.sample(1, torch.Generator())
@@ -67,7 +84,7 @@ def test_drawing_is_uniform_with_replacement_and_follows_the_seed() -> None:
 
 def test_frames_are_copied() -> None:
     image, labels = np.ones((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8)
-    buffer = TrainingBuffer(1.0)
+    buffer = TrainingBuffer(1.0, 4)
     buffer.add(image, labels, 0.0)
     image[:], labels[:] = 0, 0
     images, drawn = buffer.sample(1, torch.Generator())
@@ -78,7 +95,7 @@ def test_frames_are_copied() -> None:
 def test_a_read_only_frame_is_taken() -> None:
     image = np.ones((2, 2, 3), np.uint8)
     image.setflags(write=False)
-    buffer = TrainingBuffer(1.0)
+    buffer = TrainingBuffer(1.0, 4)
     buffer.add(image, image[..., 0], 0.0)
     assert len(buffer) == 1
 

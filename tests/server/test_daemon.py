@@ -15,9 +15,11 @@ from tests.server.session_support import HEIGHT, WIDTH, small_model
 from ams_common.classes import CAMVID11, CITYSCAPES19, STREET7, VOC21
 from ams_common.errors import ConfigurationError
 from ams_common.events import read_events
+from ams_common.settings import load_settings
 from ams_server import daemon as daemon_module
-from ams_server.daemon import WorkerFailedError, check_teachable, choose_device, run
+from ams_server.daemon import WorkerFailedError, check_teachable, choose_device, run, warn_of_short_buffer
 from ams_server.scheduler import Scheduler
+from ams_server.settings import ServerSettings
 
 POLL_S = 0.01
 TIMEOUT_S = 60.0
@@ -96,6 +98,45 @@ def test_an_address_in_use_ends_the_start_and_the_worker(arguments: list[str]) -
         with pytest.raises(ConfigurationError, match="another program uses this port, choose another with --listen"):
             run([*arguments, "--listen", f"127.0.0.1:{taken.getsockname()[1]}"])
     assert "worker" not in {each.name for each in threading.enumerate()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--listen", "127.0.0.1:{port}"], "another program uses this port"),
+        (["--classes", "unicorn"], "unknown class 'unicorn'"),
+    ],
+)
+def test_a_person_need_not_wait_for_models_to_hear_of_a_mistake(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
+) -> None:
+    monkeypatch.setattr(daemon_module, "create_teacher", lambda *_: pytest.fail("a model was loaded first"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match=message):
+            run([*arguments, *(each.format(port=taken.getsockname()[1]) for each in flags)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], []),
+        (["--max-sampling-hz=60"], []),
+        (
+            ["--horizon-s=900", "--max-sampling-hz=20", "--student-width=1024", "--student-height=512"],
+            [
+                "training looks back 26 s instead of horizon_s=900 where max_sampling_hz=20 is reached: "
+                "512 frames of 1024x512 are what 1024 MiB for a device hold"
+            ],
+        ),
+    ],
+)
+def test_a_horizon_that_does_not_fit_into_memory_is_told(
+    flags: list[str], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_short_buffer(load_settings(ServerSettings, ["--student-width=64", "--student-height=64", *flags]))
+    assert caplog.messages == told
 
 
 @pytest.mark.parametrize(

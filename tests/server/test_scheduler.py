@@ -11,13 +11,13 @@ from typing import cast
 import pytest
 from tests.protocol_support import CONTROL, TIMEOUT_S, Mailbox, batch, update_to, weights_of
 
-from ams_common.clock import SystemClock
+from ams_common.clock import Clock, ManualClock, SystemClock
 from ams_common.errors import CodecError
 from ams_common.events import EventLog, read_events
 from ams_common.layout import weights_digest
 from ams_common.messages import Control, FrameBatch, ServerMessage, Update
 from ams_server.edge_session import EdgeSession, Mirror
-from ams_server.scheduler import INBOX_BATCHES, Scheduler
+from ams_server.scheduler import BEHIND_WARNING_S, INBOX_BATCHES, Scheduler
 
 RUN = bytes(16)
 
@@ -103,10 +103,10 @@ class Gate:
 
 
 @contextmanager
-def running_scheduler(events: EventLog | None = None) -> Iterator[Scheduler]:
+def running_scheduler(events: EventLog | None = None, clock: Clock | None = None) -> Iterator[Scheduler]:
     """Run a scheduler whose worker must not fail."""
     failures: list[BaseException] = []
-    scheduler = Scheduler(events or EventLog(None, SystemClock()), failures.append)
+    scheduler = Scheduler(events or EventLog(None, SystemClock()), failures.append, clock or SystemClock())
     scheduler.start()
     try:
         yield scheduler
@@ -202,7 +202,23 @@ def test_a_full_inbox_drops_the_oldest_batch(caplog: pytest.LogCaptureFixture) -
         gate.open()
         outlet.sent.wait_count(Update, 2)
     assert [call[1] for call in calls_of(session) if call[1] != "train"] == [1, *range(4, INBOX_BATCHES + 4)]
-    assert "batch 2 is dropped" in caplog.text
+    assert caplog.messages == ["device camera-1: the server is behind, batches dropped so far: 1"]
+
+
+def test_a_server_that_stays_behind_says_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    session, outlet, gate, clock = ScriptedSession(), FakeOutlet(), Gate(), ManualClock()
+    session.at_ingest = gate.pass_through
+    with running_scheduler(clock=clock) as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        gate.wait_until_reached()
+        for time_s in (0.0, BEHIND_WARNING_S - 1, BEHIND_WARNING_S):
+            clock.advance_to(time_s)
+            submit(scheduler, session, *range(2, 12))
+        gate.open()
+        outlet.sent.wait_count(Update, 2)
+    first = 10 - INBOX_BATCHES
+    assert [int(message.rpartition(" ")[2]) for message in caplog.messages] == [1, first + 11]
 
 
 def test_devices_take_turns() -> None:
@@ -304,7 +320,7 @@ def test_a_snapshot_is_of_the_newest_mirror_and_what_follows_fits_it() -> None:
             session.mirror = mirror_at(1)  # a phase has ended meanwhile
         return [CONTROL]
 
-    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None)
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None, SystemClock())
     scheduler.send_snapshot(as_session(session), outlet, encode)
     assert encoded == [0, 1]
     assert outlet.sent.items == [CONTROL]
@@ -317,7 +333,7 @@ def test_the_first_failure_of_the_worker_is_reported_and_it_can_be_stopped_from_
         scheduler.stop()
         failures.put(error)
 
-    scheduler = Scheduler(EventLog(None, SystemClock()), on_failure)
+    scheduler = Scheduler(EventLog(None, SystemClock()), on_failure, SystemClock())
     session = ScriptedSession()
     session.failure = MemoryError("no room")
     scheduler.attach(as_session(session), FakeOutlet(), RUN)
@@ -328,7 +344,7 @@ def test_the_first_failure_of_the_worker_is_reported_and_it_can_be_stopped_from_
 
 
 def test_a_stop_may_come_twice_and_before_the_start() -> None:
-    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None)
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None, SystemClock())
     scheduler.stop()
     scheduler.start()
     scheduler.stop()

@@ -114,7 +114,12 @@ def test_folded_batch_norm_becomes_the_identity_plus_a_bias(tmp_path: Path) -> N
         ({"logits.bias": None}, "lack the tensor 'logits.bias'"),
         ({"dec0_dw.weight": torch.zeros(3)}, "hold the foreign tensor 'dec0_dw.weight'"),
         ({"tail.1.norm.bias": torch.zeros(3)}, r"tensor 'tail.1.norm.bias' has shape \(3,\) instead of \(8,\)"),
-        ({"logits.bias": torch.zeros(19)}, r"tensor 'logits.bias' has shape \(19,\) instead of \(7,\)"),
+        (
+            {"logits.bias": torch.zeros(19)},
+            r"tensor 'logits.bias' has shape \(19,\) instead of \(7,\): its head tells 19 .* cityscapes19",
+        ),
+        ({"logits.bias": torch.zeros(20)}, "its head tells 20 classes apart, .* with --student-weights-classes$"),
+        ({"logits.bias": torch.zeros(7, 2)}, r"tensor 'logits.bias' has shape \(7, 2\) instead of \(7,\)$"),
         ({"logits.bias": torch.full((7,), torch.nan)}, "tensor 'logits.bias' holds values that are not finite"),
     ],
 )

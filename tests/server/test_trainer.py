@@ -43,7 +43,7 @@ def trainer(**settings: Any) -> Trainer:
 def scene(frames: int = 6, label: int | None = None) -> TrainingBuffer:
     """Frames whose label is the brightest channel, or everywhere `label`."""
     random = np.random.default_rng(8)
-    buffer = TrainingBuffer(240)
+    buffer = TrainingBuffer(240, 241)
     for frame in range(frames):
         image = np.repeat(np.repeat(random.integers(0, 256, (4, 4, 3)), 4, 0), 4, 1).astype(np.uint8)
         labels = image.argmax(2).astype(np.uint8) if label is None else np.full((16, 16), label, np.uint8)

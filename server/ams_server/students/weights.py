@@ -11,7 +11,7 @@ The head, which is the network's last convolution, is translated from the file's
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ams_common.classes import ClassSet
+from ams_common.classes import BUILT_IN, ClassSet
 from ams_common.errors import ModelError
 
 _MISSING_CLASS_NOISE = 0.01
@@ -41,7 +41,7 @@ def load_pretrained(module: nn.Module, path: Path, source: ClassSet, target: Cla
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     shapes |= {name: (len(source), *shapes[name][1:]) for name in head}
     try:
-        tensors = _read(path, module, shapes)
+        tensors = _read(path, module, shapes, head)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read weights {str(path)!r}: {_first_line(error)}") from error
     except ModelError as error:
@@ -83,7 +83,7 @@ def _head_tensors(module: nn.Module) -> tuple[str, str]:
     return f"{names[-1]}.weight", f"{names[-1]}.bias"
 
 
-def _read(path: Path, module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _read(path: Path, module: nn.Module, shapes: Mapping[str, tuple[int, ...]], head: Sequence[str]) -> dict[str, Tensor]:
     """Return a finite float32 tensor of each named shape; no data is read before all names and shapes are right."""
     with safe_open(path, framework="pt") as file:
         held = {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
@@ -93,12 +93,22 @@ def _read(path: Path, module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) 
         _check_names(stored, implied.keys(), shapes.keys())
         for name, alias in stored.items():
             if held[alias] != shapes[name]:
-                raise ModelError(f"tensor {alias!r} has shape {held[alias]} instead of {shapes[name]}")
+                hint = _head_hint(held[alias], shapes[name]) if name in head else ""
+                raise ModelError(f"tensor {alias!r} has shape {held[alias]} instead of {shapes[name]}{hint}")
         tensors = {name: file.get_tensor(alias).float() for name, alias in stored.items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"tensor {stored[name]!r} holds values that are not finite")
     return implied | tensors
+
+
+def _head_hint(held: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Say what to do about a head for another number of classes; nothing where something else is wrong."""
+    if not held or held[1:] != wanted[1:]:
+        return ""
+    fitting = [name for name, classes in BUILT_IN.items() if len(classes) == held[0]]
+    example = f", {' or '.join(fitting)} for example" if fitting else ""
+    return f": its head tells {held[0]} classes apart, name their class set with --student-weights-classes{example}"
 
 
 def _check_names(stored: Mapping[str, str], implied: AbstractSet[str], wanted: AbstractSet[str]) -> None:
