@@ -20,6 +20,8 @@ COPY deploy/edge.toml /etc/ams/edge.toml
 # The group that may open cameras, and a home that keeps the last good model across restarts.
 RUN useradd --system --create-home --home-dir /var/lib/ams-edge --groups video ams
 ENV PATH=/opt/ams/bin:$PATH PYTHONUNBUFFERED=1
+# gRPC's own complaints, which the edge's log says better; `docker run -e GRPC_VERBOSITY=error` brings them back.
+ENV GRPC_VERBOSITY=none
 USER ams
 WORKDIR /var/lib/ams-edge
 ENTRYPOINT ["ams-edge"]

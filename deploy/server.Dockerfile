@@ -20,6 +20,8 @@ COPY --from=build /opt/ams /opt/ams
 COPY deploy/server.toml /etc/ams/server.toml
 RUN useradd --system --create-home --home-dir /var/lib/ams-server ams
 ENV PATH=/opt/ams/bin:$PATH PYTHONUNBUFFERED=1
+# gRPC's own complaints, which the server's log says better; `docker run -e GRPC_VERBOSITY=error` brings them back.
+ENV GRPC_VERBOSITY=none
 USER ams
 WORKDIR /var/lib/ams-server
 EXPOSE 50051

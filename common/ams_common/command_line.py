@@ -58,6 +58,7 @@ def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
     groups: dict[type, Any] = {}
 
     def add(parser: ArgumentParser, *flags: str, **options: Any) -> None:
+        """Add one flag to `parser`, with the help and the placeholder of its setting."""
         if not groups:
             parser.usage = " ".join(["%(prog)s", *_required(settings_class), "[options]"])
             groups.update((part, parser.add_argument_group(_title(part))) for part in parts)

@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     with Agent(settings) as agent:
 
         def stop(*_: object) -> None:
+            """End the loop below after the frame in hand; a signal handler."""
             agent.stop()
 
         signal.signal(signal.SIGINT, stop)

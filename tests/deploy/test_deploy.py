@@ -131,6 +131,14 @@ def test_images_hold_every_package_of_the_distribution() -> None:
         assert all(f"COPY {room} {room}\n" in dockerfile(side) for room in rooms)
 
 
+@each_side
+def test_grpc_is_silent_unless_the_user_says_otherwise(side: str) -> None:
+    last_stage = dockerfile(side).rpartition("\nFROM ")[2]
+    assert "\nENV GRPC_VERBOSITY=none\n" in last_stage
+    assert "\nEnvironment=GRPC_VERBOSITY=none\n" in unit(side)
+    assert "GRPC_VERBOSITY" not in compose()["services"][side].get("environment", {})
+
+
 # --- compose
 
 

@@ -135,6 +135,11 @@ class _Download:
         self._data = bytearray()
 
     def add(self, chunk: ModelChunk) -> None:
+        """Append the next chunk.
+
+        Raises:
+            ProtocolError: it belongs to another part or place, or is more than was announced.
+        """
         if chunk.part != self.part:
             raise ProtocolError(f"chunk of {chunk.part} in the middle of {self.part}")
         if chunk.offset != len(self._data):
@@ -145,9 +150,11 @@ class _Download:
 
     @property
     def complete(self) -> bool:
+        """Whether all bytes that were announced are there."""
         return len(self._data) == self._size
 
     def data(self) -> bytes:
+        """Return a copy of what has come so far."""
         return bytes(self._data)
 
 
