@@ -63,7 +63,7 @@ class Camera:
         self._last_live_s = 0.0
         self._queue: BoundedQueue[Frame] = BoundedQueue(AHEAD_FRAMES if fast else 1)
         self._stopping = threading.Event()
-        self._failure: SourceError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     @property
@@ -81,6 +81,7 @@ class Camera:
 
         Raises:
             SourceError: the recording broke off; pictures from before the break are returned first.
+            Exception: whatever else has ended the thread, after the pictures from before.
             TimeoutError: no picture came within `timeout_s` seconds; a live source may be away and come back.
         """
         self.start()
@@ -116,6 +117,9 @@ class Camera:
             self._play()
         except SourceError as error:
             self._failure = error
+        except Exception as error:
+            self._failure = error
+            _log.error("capture has stopped: %s: %s", type(error).__name__, error, exc_info=error)
         finally:
             self._queue.finish()
             self._media.close()

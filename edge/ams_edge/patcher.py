@@ -151,9 +151,8 @@ class Patcher:
 
     def _ready_model(self, state: StoredModel) -> Model:
         """Return a model of `state` whose first frame is as fast as the others."""
-        if self._weight_inputs is not None:
-            return self._weight_inputs.model(state.vector)
-        model = self._built(state, self._backend)
+        inputs = self._weight_inputs
+        model = self._built(state, self._backend) if inputs is None else inputs.model(state.vector)
         model.warm()
         return model
 

@@ -27,8 +27,12 @@ VIDEO_CLOCK_HZ = 90_000
 NOMINAL_RATE_HZ = 30
 CODING = {"preset": "veryfast", "crf": "21", "bf": "0"}
 """Without B-frames a fragmented file starts at time 0; it cannot say that they delay its first picture."""
-FRAGMENTS = {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": "1000000"}
-"""The index of an MP4 file in pieces of a second instead of at the end, so that a file that was cut short plays."""
+CONTAINERS = {
+    ".mp4": ("mp4", {"movflags": "empty_moov+default_base_moof+frag_keyframe", "frag_duration": "1000000"}),
+    ".mkv": ("matroska", {"cluster_time_limit": "1000"}),
+}
+"""Format and its options for each ending of an overlay video's name. The index of an MP4 file comes in pieces of a second
+instead of at the end, and Matroska's clusters last as long, so that a file that was cut short plays."""
 INDEX_NAME = "index.csv"
 
 _log = logging.getLogger(__name__)
@@ -38,9 +42,10 @@ class SinkConfig(PartConfig):
     """What to do with the labels."""
 
     overlay: Path | None = None
-    """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 file."""
+    """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 or .mkv file."""
     labels: Path | None = None
-    """Write each label map as a grey PNG to this folder, with an index of capture times and model versions."""
+    """Write each label map as a grey PNG to this folder, with an index of capture times and model versions; it must not hold
+    those of an earlier run."""
     window: bool = False
     """Show the overlay in a window."""
 
@@ -120,7 +125,7 @@ class OverlayVideo:
     """An H.264 film of the overlays with their true times; whatever stops the process, what is in the file plays."""
 
     def __init__(self, path: Path, classes: ClassSet) -> None:
-        """Create the file at `path`, with its folder.
+        """Create the file at `path`, whose name has an ending of CONTAINERS, with its folder.
 
         Raises:
             ConfigurationError: it cannot be written.
@@ -128,7 +133,8 @@ class OverlayVideo:
         self._classes = classes
         self._palette = classes.palette()
         self._output = _Output(_create(path, "--overlay"))
-        self._container = av.open(self._output, "w", format="mp4", options=FRAGMENTS)
+        container, options = CONTAINERS[path.suffix.lower()]
+        self._container = av.open(self._output, "w", format=container, options=options)
         self._stream: VideoStream | None = None
         self._legend = np.empty((0, 0, 3), np.uint8)
 
@@ -222,11 +228,16 @@ def check_outputs(config: SinkConfig) -> None:
     """See early, before any model is here, that the outputs are possible.
 
     Raises:
-        ConfigurationError: a path cannot be written, or there is no display.
+        ConfigurationError: a path cannot be written, the overlay video has an unknown ending, the folder holds the labels of
+            an earlier run, or there is no display.
     """
     if config.overlay is not None:
+        if config.overlay.suffix.lower() not in CONTAINERS:
+            known = " or ".join(CONTAINERS)
+            raise ConfigurationError(f"cannot write --overlay {str(config.overlay)!r}: its name must end in {known}")
         _create(config.overlay, "--overlay")
     if config.labels is not None:
+        _check_empty(config.labels)
         _create(config.labels / INDEX_NAME, "--labels")
     if config.window:
         check_display()
@@ -251,6 +262,15 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
             sink.close()
         raise
     return tuple(sinks)
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that holds labels: those of two runs have the same names."""
+    index = folder / INDEX_NAME
+    if any(folder.glob("*.png")) or (index.is_file() and index.stat().st_size > 0):
+        raise ConfigurationError(
+            f"--labels {str(folder)!r} holds the labels of an earlier run: name another folder, or empty it"
+        )
 
 
 def _create(path: Path, flag: str) -> Path:

@@ -1,7 +1,6 @@
 """What the edge counts while it runs, for its event log and for the line a person reads now and then."""
 
 import logging
-import math
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -50,6 +49,15 @@ class Totals(NamedTuple):
         )
 
 
+class _Encoded(NamedTuple):
+    """A batch of this run."""
+
+    cut_s: float
+    """When its interval was over, on the clock."""
+    newest_us: int
+    """Capture time of its newest frame."""
+
+
 class Statistics:
     """Counts frames and times; every method belongs to one thread, stated there."""
 
@@ -60,7 +68,7 @@ class Statistics:
         self._frames = 0
         self._updates = 0
         self._reported = self._logged = Totals(clock.now_s(), 0, 0, 0)
-        self._encoded_s: OrderedDict[int, float] = OrderedDict()
+        self._batches: OrderedDict[int, _Encoded] = OrderedDict()
         self._learnt_us: int | None = None
 
     def count_frame(self, infer_ms: float) -> None:
@@ -106,16 +114,17 @@ class Statistics:
 
     def batch_encoded(self, batch: FrameBatch, encode_ms: float) -> None:
         """Note a batch that is handed to the link (encoder thread)."""
-        self._encoded_s[batch.batch_id] = self._clock.now_s() - encode_ms / 1e3
-        while len(self._encoded_s) > REMEMBERED_BATCHES:
-            self._encoded_s.popitem(last=False)
+        newest_us = batch.capture_times_us[-1]
+        self._batches[batch.batch_id] = _Encoded(cut_s=self._clock.now_s() - encode_ms / 1e3, newest_us=newest_us)
+        while len(self._batches) > REMEMBERED_BATCHES:
+            self._batches.popitem(last=False)
         self._events.write(
             "batch",
             batch_id=batch.batch_id,
             frames=len(batch.capture_times_us),
             payload_bytes=batch.payload_bytes,
             encode_ms=round(encode_ms, 3),
-            newest_capture_s=batch.capture_times_us[-1] / 1e6,
+            newest_capture_s=newest_us / 1e6,
         )
 
     def applied(self, applied: Applied, update: Update | None) -> None:
@@ -124,9 +133,8 @@ class Statistics:
             _log.info("version %d runs", applied.version)
             self._events.write("model", version=applied.version, build_ms=round(applied.build_time_ms, 3))
             return
-        cut_s = self._encoded_s.get(update.newest_batch_id, math.nan)
-        latency_s = self._clock.now_s() - cut_s
-        self._learnt_us = update.newest_capture_time_us
+        latency_s = self._latency_s(update)
+        self._learnt_us = None if latency_s is None else update.newest_capture_time_us
         self._updates += 1
         _log.info("version %d runs: %d parameters in %d bytes", applied.version, update.changed, len(update.payload))
         self._events.write(
@@ -135,13 +143,24 @@ class Statistics:
             payload_bytes=len(update.payload),
             changed=update.changed,
             loss=round(update.loss, 6),
-            batch_to_swap_s=round(latency_s, 4) if math.isfinite(latency_s) else None,
+            batch_to_swap_s=None if latency_s is None else round(latency_s, 4),
             newest_capture_s=update.newest_capture_time_us / 1e6,
             label_ms=round(update.label_ms, 1),
             train_ms=round(update.train_ms, 1),
             code_ms=round(update.code_ms, 1),
             build_ms=round(applied.build_time_ms, 3),
         )
+
+    def _latency_s(self, update: Update) -> float | None:
+        """Return the time since the batch was cut that `update` has learnt from; None if that was no batch of this run.
+
+        An edge that was restarted gets updates that it missed, whose capture times are those of another clock. Batches of the
+        earlier run have the same ids, but hardly the same times.
+        """
+        batch = self._batches.get(update.newest_batch_id)
+        if batch is None or batch.newest_us != update.newest_capture_time_us:
+            return None
+        return self._clock.now_s() - batch.cut_s
 
     def _model_age_s(self, capture_time_us: int) -> float | None:
         return None if self._learnt_us is None else round((capture_time_us - self._learnt_us) / 1e6, 3)

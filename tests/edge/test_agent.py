@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_update
@@ -24,6 +25,7 @@ from ams_common.session.server import AppliedReported, BatchArrived, RefusedErro
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
+from ams_edge.media import Media
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore, StoredModel
 
@@ -120,7 +122,8 @@ def test_every_frame_is_labelled_and_updates_are_learnt_from_what_was_seen(
             assert (arrived.batch.batch_id, arrived.batch.width, arrived.batch.height) == (1, 48, 32)
             assert arrived.batch.capture_times_us[-1] <= frame.capture_time_us
             assert version_of(agent) == 3
-            connection.outlet.send(replace(tiny_update(model), newest_batch_id=1))
+            newest_us = arrived.batch.capture_times_us[-1]
+            connection.outlet.send(replace(tiny_update(model), newest_batch_id=1, newest_capture_time_us=newest_us))
             wait_until_applied(connection, 4)
             rest = list(frames)
             assert version_of(agent) == 4
@@ -275,6 +278,25 @@ def test_a_thread_that_fails_ends_the_iteration_with_its_error(
         running_server(FakeBackend(offer(tiny_model()))) as server,
         agent_at(make_settings(server.port, fast=False)) as (_, frames),
         pytest.raises(MemoryError, match="no room for a batch"),
+    ):
+        for _ in frames:
+            pass
+
+
+def test_a_camera_that_fails_is_not_taken_for_the_end_of_the_recording(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Media.pictures
+
+    def broken(media: Media) -> Iterator[av.VideoFrame]:
+        yield next(whole(media))
+        raise MemoryError("no room for a picture")
+
+    monkeypatch.setattr(Media, "pictures", broken)
+    with (
+        running_server(FakeBackend(offer(tiny_model()))) as server,
+        agent_at(make_settings(server.port)) as (_, frames),
+        pytest.raises(MemoryError, match="no room for a picture"),
     ):
         for _ in frames:
             pass

@@ -1,7 +1,7 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_updat
 
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError, ModelError, UpdateRefusedError
-from ams_common.layout import weights_digest
+from ams_common.layout import Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import Applied, HeldModel, Update
 from ams_common.update_codec import create_codec
 from ams_edge import patcher as patcher_module
@@ -28,9 +28,11 @@ IMAGE = probe_image(WIDTH, HEIGHT)
 TIMEOUT_S = 30.0
 
 
-def make_patcher(*, prepared: bool = False, clock: ManualClock | None = None) -> tuple[Patcher, ModelSlot, StoredModel]:
-    """Return a patcher that runs the tiny model as version 0."""
-    slot, model = ModelSlot(), tiny_model()
+def make_patcher(
+    model: StoredModel | None = None, *, prepared: bool = False, clock: ManualClock | None = None
+) -> tuple[Patcher, ModelSlot, StoredModel]:
+    """Return a patcher that runs `model`, by default the tiny one as version 0."""
+    slot, model = ModelSlot(), model or tiny_model()
     patcher = Patcher(CPU, slot, clock or ManualClock())
     patcher.install(model)
     if prepared:
@@ -164,6 +166,45 @@ def test_weights_that_cannot_run_are_refused(prepared: bool) -> None:
     with pytest.raises(UpdateRefusedError, match="update to version 1 cannot run"):
         patcher.apply(with_negative_variances(model))
     assert running(slot) is before
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_weights_whose_logits_overflow_are_refused(prepared: bool) -> None:
+    model = with_a_huge_head()
+    patcher, slot, _ = make_patcher(model, prepared=prepared)
+    before = running(slot)
+    with pytest.raises(UpdateRefusedError, match=r"cannot run: .* logits that are not finite"):
+        patcher.apply(with_large_features(model))
+    assert running(slot) is before
+
+
+def with_a_huge_head() -> StoredModel:
+    """Return a model whose features are all 0, so that the weights of its logits do not matter yet."""
+    model = tiny_model()
+    vector = model.vector.copy()
+    vector[: model.manifest.layout.trainable_size] = 0
+    dict(named_views(model.manifest.layout, vector))["logits.weight"].fill(1e34)
+    return replace(model, vector=vector, weights_digest=weights_digest(vector))
+
+
+def with_large_features(model: StoredModel) -> Update:
+    layout = model.manifest.layout
+    target = model.vector.copy()
+    for name, view in named_views(layout, target):
+        view += 0 if name.startswith("logits") else 6e4
+    update = tiny_update(model)
+    payload = create_codec(update.codec, layout).encode(model.vector, target, np.arange(layout.trainable_size))
+    return replace(
+        update,
+        payload=payload,
+        base_digest=model.weights_digest,
+        result_digest=after(model, payload).weights_digest,
+    )
+
+
+def named_views(layout: ParameterLayout, vector: Float32Array) -> Iterator[tuple[str, Float32Array]]:
+    """Yield name and view of each trainable tensor of a vector."""
+    return ((tensor.name, view) for tensor, view in layout.views(vector) if tensor.trainable)
 
 
 def with_negative_variances(model: StoredModel) -> Update:

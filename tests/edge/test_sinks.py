@@ -77,12 +77,13 @@ def test_pictures_of_another_size_are_fitted_to_the_first(tmp_path: Path) -> Non
     assert images[0].shape[0] % 2 == images[0].shape[1] % 2 == 0
 
 
-def test_a_video_that_was_cut_short_plays(tmp_path: Path) -> None:
-    path = tmp_path / "overlay.mp4"
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_a_video_that_was_cut_short_plays(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"overlay{ending}"
     video = OverlayVideo(path, STREET7)
     for index in range(120):
         video.record(picture(index, height=64))
-    cut = tmp_path / "cut.mp4"
+    cut = tmp_path / f"cut{ending}"
     cut.write_bytes(path.read_bytes())
     video.close()
     shown_s, _ = decode(cut)
@@ -185,8 +186,10 @@ def test_a_folder_that_goes_away_costs_one_warning_and_nothing_else(tmp_path: Pa
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
-def test_a_full_disk_costs_one_warning_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    sinks = open_sinks(SinkConfig(overlay=Path("/dev/full")), STREET7, lossless=True)
+def test_a_full_disk_costs_one_warning_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    overlay = tmp_path / "overlay.mp4"
+    overlay.symlink_to("/dev/full")
+    sinks = open_sinks(SinkConfig(overlay=overlay), STREET7, lossless=True)
     with caplog.at_level(logging.WARNING):
         write_all(sinks, [picture(index) for index in range(200)])
     assert len(caplog.records) == 1
@@ -197,7 +200,7 @@ def test_a_full_disk_costs_one_warning_and_nothing_else(caplog: pytest.LogCaptur
 def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path: Path, flag: str) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    config = SinkConfig.model_validate({flag: file / "output"})
+    config = SinkConfig.model_validate({flag: file / "output.mp4"})
     for attempt in (check_outputs, lambda config: open_sinks(config, STREET7, lossless=False)):
         with pytest.raises(ConfigurationError, match=rf"^cannot write --{flag} '.*': its folder is a file$"):
             attempt(config)
@@ -212,8 +215,40 @@ def test_an_output_that_fails_to_open_closes_the_others(tmp_path: Path) -> None:
 
 
 def test_a_folder_where_a_file_should_be_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "folder.mp4"
+    folder.mkdir()
     with pytest.raises(ConfigurationError, match="is a directory"):
-        check_outputs(SinkConfig(overlay=tmp_path))
+        check_outputs(SinkConfig(overlay=folder))
+
+
+@pytest.mark.parametrize("name", ["x.avi", "x", "x.mp4.txt"])
+def test_a_video_of_an_unknown_ending_is_refused_before_there_is_a_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot write --overlay '.*': its name must end in \.mp4 or \.mkv$"):
+        check_outputs(SinkConfig(overlay=tmp_path / name))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_ending_may_be_in_capitals_and_says_the_format(tmp_path: Path) -> None:
+    for name, container in (("a.MP4", "mp4"), ("a.MKV", "matroska")):
+        config = SinkConfig(overlay=tmp_path / name)
+        check_outputs(config)
+        write_all(open_sinks(config, STREET7, lossless=True), [picture(0)])
+        with av.open(str(tmp_path / name)) as film:
+            assert container in film.format.name
+
+
+def test_labels_of_an_earlier_run_are_not_mixed_with_those_of_this_one(tmp_path: Path) -> None:
+    config = SinkConfig(labels=tmp_path / "labels")
+    check_outputs(config)
+    check_outputs(config)
+    write_all(open_sinks(config, STREET7, lossless=True), [picture(0), picture(1)])
+    before = {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()}
+    with pytest.raises(ConfigurationError, match=r"--labels '.*' holds the labels of an earlier run: name another folder"):
+        check_outputs(config)
+    assert {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()} == before
+    (tmp_path / "labels" / "index.csv").unlink()
+    with pytest.raises(ConfigurationError, match="holds the labels of an earlier run"):
+        check_outputs(config)
 
 
 def test_checking_spoils_nothing(tmp_path: Path) -> None:

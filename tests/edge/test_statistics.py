@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,16 @@ def test_batches_of_another_run_and_those_long_past_have_no_time(counting: Count
     counting.statistics.applied(APPLIED, update(2))
     times = [swap["batch_to_swap_s"] for swap in counting.events("swap")]
     assert times == [None, None, 0.001]
+
+
+def test_updates_that_were_missed_by_an_earlier_run_have_no_age(counting: Counting) -> None:
+    """Their capture times are those of another clock, though their batches may have the ids of this run's."""
+    counting.statistics.batch_encoded(batch(3), encode_ms=1.0)
+    earlier = replace(update(3), newest_capture_time_us=900_000_000)
+    for each in (earlier, update(3)):
+        counting.statistics.applied(APPLIED, each)
+        counting.frames(1)
+        counting.clock.sleep(REPORT_S)
+        counting.report(capture_time_s=7.5)
+    assert [each["model_age_s"] for each in counting.events("statistics")] == [None, 5.5]
+    assert [each["batch_to_swap_s"] is None for each in counting.events("swap")] == [True, False]
