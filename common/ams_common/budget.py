@@ -80,7 +80,7 @@ class TokenBucket:
         return self._level_bytes
 
 
-def batch_target_bytes(uplink_bps: int, interval_s: float) -> int:
+def batch_target_bytes(uplink_bps: float, interval_s: float) -> int:
     """Return the bytes of video that one batch may have, at least 0, when one batch goes every `interval_s` seconds.
 
     Without a limit (`uplink_bps` 0) a batch aims at REFERENCE_UPLINK_BPS.
@@ -98,7 +98,7 @@ def parameters_for_budget(downlink_bps: int, interval_s: float, bits_per_paramet
     return int(_payload_bytes(downlink_bps, interval_s) * 8 / bits_per_parameter)
 
 
-def _payload_bytes(rate_bps: int, interval_s: float) -> int:
+def _payload_bytes(rate_bps: float, interval_s: float) -> int:
     return max(0, int(rate_bps * interval_s / 8 * (1 - FRAMING_FRACTION)) - MESSAGE_BYTES)
 
 

@@ -24,6 +24,7 @@ from ams_common.update_codec import CODECS, create_codec
 from ams_server.buffer import TrainingBuffer, capacity_for
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
 from ams_server.flat_model import FlatModel
+from ams_server.learners.ams import AmsLearner
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
 from ams_server.scheduler import Scheduler
@@ -186,11 +187,14 @@ def new_session(
         budget=budget,
         frames=settings,
         teacher=teacher,
-        trainer=Trainer(flat, settings, mean=manifest.mean, std=manifest.std),
-        buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings)),
+        learner=AmsLearner(
+            trainer=Trainer(flat, settings, mean=manifest.mean, std=manifest.std),
+            buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings)),
+            sampling=SamplingController(settings),
+            pacing=PacingController(settings),
+            size=(manifest.width, manifest.height),
+        ),
         codec=create_codec(codec, manifest.layout),
-        sampling=SamplingController(settings),
-        pacing=PacingController(settings),
         clock=clock,
     )
 

@@ -1,4 +1,4 @@
-"""One device on the server: its mirror of the weights, its training buffer, its trainer and its controllers.
+"""One device on the server: its mirror of the weights, its budget, and the learner that keeps its student tuned.
 
 There are no threads and no sockets here: the worker calls `ingest` for a batch that arrived and `train` when `due`. Every
 update is decoded again by the server itself, and training goes on from the result: the mirror at version v is bit for bit what
@@ -7,14 +7,10 @@ the update that leads to it.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
 from ams_common.budget import TokenBucket, batch_target_bytes, burst_bytes, parameters_for_budget
-from ams_common.classes import UInt8Array
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
@@ -22,12 +18,10 @@ from ams_common.messages import MAX_BATCH_BYTES, Control, FrameBatch, ModelManif
 from ams_common.settings import PartConfig
 from ams_common.update_codec import UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
-from ams_server.buffer import TrainingBuffer
 from ams_server.coordinates import Int64Array
-from ams_server.pacing import PacingController
-from ams_server.sampling import SamplingController
+from ams_server.learners.base import LabelledFrames, Learner
 from ams_server.teachers.base import Teacher
-from ams_server.trainer import Trainer
+from ams_server.trainer import PhaseResult
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +31,6 @@ MAX_BATCH_FRAMES = 600
 """Frames in one batch at most: ten minutes at one frame a second."""
 EXPECTED_BITS_PER_PARAMETER = 24.0
 """Size of a changed parameter in an update, until the first update has shown it."""
-EARLY_SHARE = 0.8
-"""A phase may start after this share of the update interval: batches are cut by the edge's clock and arrive unevenly."""
-
 BEFORE_ALL_US = -(2**62)
 """Earlier than any capture time, which may be negative."""
 
@@ -83,24 +74,19 @@ class EdgeSession:
     budget: DeviceBudget
     frames: FrameConfig
     teacher: Teacher
-    trainer: Trainer
-    buffer: TrainingBuffer
+    learner: Learner
     codec: UpdateCodec
-    sampling: SamplingController
-    pacing: PacingController
     clock: Clock
 
     def __post_init__(self) -> None:
-        weights = self.trainer.vector()
+        weights = self.learner.trainer.vector()
         self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
         self.downlink = self._full_bucket()
         """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
         self._run_id = b""
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
-        self._last_labels: UInt8Array | None = None
         self._newest_batch_id = 0
         self._newest_capture_us = BEFORE_ALL_US
-        self._trained_capture_us: int | None = None
         self._label_ms = 0.0
         self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
 
@@ -118,20 +104,19 @@ class EdgeSession:
     def _start_run(self, run_id: bytes) -> None:
         """Forget what belongs to an earlier run of the device's process: its capture clock and its batch numbers."""
         self._run_id = run_id
-        self.buffer.clear()
-        self._last_labels = None
         self._newest_batch_id = 0
         self._newest_capture_us = BEFORE_ALL_US
-        self._trained_capture_us = None
+        self.learner.start_run()
 
     def control(self) -> Control:
         """Return what the device should do from now on."""
-        interval_s = self.pacing.interval_s
+        learner = self.learner
         width, height = self._frame_size
+        uplink_bps = self.budget.uplink_bps or learner.reference_uplink_bps
         return Control(
-            sampling_hz=self.sampling.rate_hz,
-            update_interval_s=interval_s,
-            batch_bytes=min(MAX_BATCH_BYTES, batch_target_bytes(self.budget.uplink_bps, interval_s)),
+            sampling_hz=learner.sampling_hz,
+            update_interval_s=learner.batch_interval_s,
+            batch_bytes=min(MAX_BATCH_BYTES, batch_target_bytes(uplink_bps, learner.update_interval_s)),
             frame_width=width,
             frame_height=height,
         )
@@ -143,7 +128,7 @@ class EdgeSession:
         return width + width % 2, height + height % 2
 
     def ingest(self, batch: FrameBatch, run_id: bytes) -> None:
-        """Decode and label a batch of the device's run `run_id`, put it into the buffer and adjust the sampling rate.
+        """Decode and label a batch of the device's run `run_id` and hand it to the learner.
 
         Raises:
             CodecError: the batch is not a valid video.
@@ -154,56 +139,40 @@ class EdgeSession:
         started_s = self.clock.now_s()
         width, height = self._frame_size
         images = decode_frames(batch, max_pixels=width * height, max_frames=MAX_BATCH_FRAMES)
-        times_s = [time_us / 1e6 for time_us in batch.capture_times_us]
-        labels = self._teacher_to_student[self.teacher.label(images, times_s)]
-        self._store(images, labels, times_s)
+        times_us = batch.capture_times_us
+        labels = self._teacher_to_student[self.teacher.label(images, [time_us / 1e6 for time_us in times_us])]
+        self.learner.take(LabelledFrames(images=images, labels=labels, capture_times_us=times_us))
         self._newest_batch_id = max(self._newest_batch_id, batch.batch_id)
-        self._newest_capture_us = max(self._newest_capture_us, *batch.capture_times_us)
+        self._newest_capture_us = max(self._newest_capture_us, *times_us)
         self._label_ms = 1e3 * (self.clock.now_s() - started_s)
-
-    def _store(self, images: UInt8Array, labels: UInt8Array, times_s: Sequence[float]) -> None:
-        size = (self.manifest.width, self.manifest.height)
-        for image, label, time_s in zip(images, labels, times_s, strict=True):
-            if self._last_labels is not None and self._last_labels.shape == label.shape:
-                self.sampling.observe(self._last_labels, label)
-            self._last_labels = label
-            self.buffer.add(
-                cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False),
-                cv2.resize(label, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False),
-                time_s,
-            )
-        self.sampling.update(times_s[-1])
 
     @property
     def due(self) -> bool:
-        """True when there are frames the weights have not learnt from and the update interval is over."""
-        if not len(self.buffer) or self._newest_capture_us == self._trained_capture_us:
-            return False
-        if self._trained_capture_us is None:
-            return True
-        waited_s = (self._newest_capture_us - self._trained_capture_us) / 1e6
-        return waited_s >= EARLY_SHARE * self.pacing.interval_s
+        """True when the learner wants to train."""
+        return self.learner.due
 
     def train(self, stopping: Callable[[], bool] = lambda: False) -> Mirror | None:
         """Run one training phase and return the next mirror, whose newest update brings the device to it.
 
-        The caller makes it the session's `mirror` before the next phase. Returns None when the phase had to be undone, by
-        `stopping` for example; the weights are then as before.
+        The caller makes it the session's `mirror` before the next phase. Returns None when there was nothing to learn or the
+        phase had to be undone, by `stopping` for example; the weights are then as before.
         """
         started_s = self.clock.now_s()
-        result = self.trainer.train_phase(self.buffer, self._parameter_limit(), stopping)
-        self._trained_capture_us = self._newest_capture_us
-        self.pacing.observe(self.sampling.rate_hz)
+        result = self.learner.learn(self._parameter_limit(), stopping)
         if result.failure:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, result.failure)
+        if result.failure or not result.steps:
             return None
+        return self._next_mirror(result, started_s)
+
+    def _next_mirror(self, result: PhaseResult, started_s: float) -> Mirror | None:
         trained_s = self.clock.now_s()
         base = self.mirror
         try:
             payload, weights = self._encode(base.weights, result.indices)
         except ModelError as error:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, error)
-            self.trainer.adopt(base.weights)
+            self.learner.trainer.adopt(base.weights)
             return None
         update = Update(
             version=base.version + 1,
@@ -228,7 +197,7 @@ class EdgeSession:
         )
 
     def _parameter_limit(self) -> int:
-        return parameters_for_budget(self.budget.downlink_bps, self.pacing.interval_s, self._bits_per_parameter)
+        return parameters_for_budget(self.budget.downlink_bps, self.learner.update_interval_s, self._bits_per_parameter)
 
     def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array]:
         """Return the coded update and the weights that it decodes to, from which training goes on.
@@ -236,9 +205,9 @@ class EdgeSession:
         Raises:
             ModelError: a weight or its change is more than the codec can express.
         """
-        payload = self.codec.encode(base, self.trainer.vector(), indices)
+        payload = self.codec.encode(base, self.learner.trainer.vector(), indices)
         weights = apply_update(base, self.codec.decode(payload, base))
-        self.trainer.adopt(weights)
+        self.learner.trainer.adopt(weights)
         if len(indices):
             self._bits_per_parameter = 8 * len(payload) / len(indices)
         return payload, weights

@@ -163,7 +163,7 @@ class Scheduler:
             batch_id=batch.batch_id,
             frames=len(batch.capture_times_us),
             payload_bytes=batch.payload_bytes,
-            sampling_hz=session.sampling.rate_hz,
+            sampling_hz=session.learner.sampling_hz,
         )
 
     def _train(self, session: EdgeSession) -> None:
@@ -192,5 +192,5 @@ class Scheduler:
             label_ms=update.label_ms,
             train_ms=update.train_ms,
             code_ms=update.code_ms,
-            update_interval_s=session.pacing.interval_s,
+            update_interval_s=session.learner.update_interval_s,
         )

@@ -83,7 +83,7 @@ def test_every_device_starts_from_weights_that_float16_holds() -> None:
     np.testing.assert_array_equal(trainable, trainable.astype(np.float16).astype(np.float32))
     assert (manifest.student, manifest.width, manifest.height) == ("jitnet-quarter", WIDTH, HEIGHT)
     assert manifest.classes.names == ("road", "sky")
-    np.testing.assert_array_equal(small_session().trainer.vector(), vector)
+    np.testing.assert_array_equal(small_session().learner.trainer.vector(), vector)
 
 
 def test_what_float16_cannot_hold_and_statistics_are_not_rounded() -> None:

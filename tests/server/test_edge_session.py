@@ -34,7 +34,9 @@ from ams_edge.sampler import Sampler
 from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
 from ams_server.backend import StartingModel, new_session, starting_model
+from ams_server.buffer import TrainingBuffer
 from ams_server.edge_session import KEPT_UPDATES, DeviceBudget, EdgeSession
+from ams_server.learners.ams import AmsLearner
 from ams_server.students.export import student_vector
 
 
@@ -43,6 +45,11 @@ def trained(session: EdgeSession) -> None:
     mirror = session.train()
     assert mirror is not None
     session.mirror = mirror
+
+
+def buffer_of(session: EdgeSession) -> TrainingBuffer:
+    assert isinstance(session.learner, AmsLearner)
+    return session.learner.buffer
 
 
 def running_edge(session: EdgeSession, model: StartingModel | None = None, slot: ModelSlot | None = None) -> Patcher:
@@ -69,7 +76,7 @@ def test_the_mirror_is_what_the_edge_runs_bit_for_bit(codec: str, preset: str) -
         assert patcher.state is not None
         assert patcher.state.version == session.mirror.version == number
         np.testing.assert_array_equal(patcher.state.vector, session.mirror.weights)
-        np.testing.assert_array_equal(session.trainer.vector(), session.mirror.weights)
+        np.testing.assert_array_equal(session.learner.trainer.vector(), session.mirror.weights)
         assert patcher.state.weights_digest == session.mirror.digest == weights_digest(session.mirror.weights)
     assert not np.array_equal(session.mirror.weights, student_vector(small_model().module))
 
@@ -134,7 +141,7 @@ def test_another_run_starts_with_an_empty_buffer_and_its_own_clock() -> None:
     trained(session)
     weights = session.mirror.weights
     session.ingest(colour_batch(1, 5.0), bytes([1] * 16))
-    assert session.buffer.capture_times_s == (5.0,)
+    assert buffer_of(session).capture_times_s == (5.0,)
     assert session.due
     trained(session)
     newest = session.mirror.recent_updates[-1]
@@ -151,7 +158,7 @@ def test_labels_reach_the_buffer_in_the_classes_of_the_student() -> None:
 
     session = small_session(teacher=CarTeacher())
     session.ingest(colour_batch(1, 0.0), RUN)
-    _, labels = session.buffer.sample(1, torch.Generator())
+    _, labels = buffer_of(session).sample(1, torch.Generator())
     assert session.manifest.classes.names == ("road", "sky")
     assert labels[0, 0, 0] == 1
     assert labels[0, -5, 0] == 0
@@ -183,7 +190,7 @@ def test_a_phase_that_diverges_is_undone_and_not_tried_again_at_once(case: str, 
     before = session.mirror
     assert session.train() is None, case
     assert session.mirror is before
-    np.testing.assert_array_equal(session.trainer.vector(), before.weights)
+    np.testing.assert_array_equal(session.learner.trainer.vector(), before.weights)
     assert not session.due
     session.ingest(colour_batch(2, 10.0), RUN)
     assert session.due
@@ -194,7 +201,7 @@ def test_a_batch_of_larger_frames_than_asked_for_is_refused_before_it_is_decoded
     with pytest.raises(CodecError):
         session.ingest(colour_batch(1, 0.0, width=2 * WIDTH), RUN)
     session.ingest(colour_batch(2, 0.0, width=HEIGHT, height=WIDTH), RUN)
-    assert len(session.buffer) == 1
+    assert len(buffer_of(session)) == 1
 
 
 def test_an_odd_student_is_fed_even_frames_and_trained_at_its_own_size() -> None:
@@ -223,7 +230,7 @@ def test_an_odd_student_is_fed_even_frames_and_trained_at_its_own_size() -> None
     encoder.submit(samples, 100_000)
     encoder.stop()
     session.ingest(batches[0], RUN)
-    images, labels = session.buffer.sample(1, torch.Generator())
+    images, labels = buffer_of(session).sample(1, torch.Generator())
     assert (images.shape, labels.shape) == ((1, 3, 193, 257), (1, 193, 257))
     slot = ModelSlot()
     patcher = running_edge(session, model, slot)
@@ -240,7 +247,7 @@ def test_frames_of_a_damaged_batch_leave_everything_as_it_was() -> None:
     good = colour_batch(1, 0.0)
     with pytest.raises(CodecError):
         session.ingest(replace(good, packets=((0, b"\0\0\0\1nonsense"),)), RUN)
-    assert len(session.buffer) == 0
+    assert len(buffer_of(session)) == 0
     assert not session.due
 
 

@@ -31,8 +31,7 @@ def mirror_at(version: int) -> Mirror:
 class ScriptedSession:
     """Stands for an EdgeSession: notes its turns, stops at a gate if told to, and makes opaque updates."""
 
-    sampling = SimpleNamespace(rate_hz=1.0)
-    pacing = SimpleNamespace(interval_s=10.0)
+    learner = SimpleNamespace(sampling_hz=1.0, update_interval_s=10.0)
 
     def __init__(self, device_id: str = "camera-1", calls: Mailbox | None = None) -> None:
         self.device_id = device_id

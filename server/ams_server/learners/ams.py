@@ -1,0 +1,88 @@
+"""Adaptive Model Streaming: phases on the frames of the last minutes, at rates that follow the scene (AMS paper, section 3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ams_common.budget import REFERENCE_UPLINK_BPS
+from ams_common.classes import UInt8Array
+from ams_server.buffer import TrainingBuffer
+from ams_server.learners.base import LabelledFrames, at_size
+from ams_server.pacing import PacingController
+from ams_server.sampling import SamplingController
+from ams_server.trainer import PhaseResult, Trainer
+
+EARLY_SHARE = 0.8
+"""A phase may start after this share of the update interval: batches are cut by the edge's clock and arrive unevenly."""
+
+
+@dataclass(kw_only=True, eq=False)
+class AmsLearner:
+    """Keeps labelled frames and trains on mini-batches of them once every update interval."""
+
+    trainer: Trainer
+    buffer: TrainingBuffer
+    sampling: SamplingController
+    pacing: PacingController
+    size: tuple[int, int]
+    """Width and height of the student's input."""
+
+    def __post_init__(self) -> None:
+        self._last_labels: UInt8Array | None = None
+        self._newest_capture_us: int | None = None
+        self._trained_capture_us: int | None = None
+
+    @property
+    def sampling_hz(self) -> float:
+        """Frames per second of capture time that the device should send now."""
+        return self.sampling.rate_hz
+
+    @property
+    def batch_interval_s(self) -> float:
+        """Seconds of capture time between two batches: there is one for every update."""
+        return self.pacing.interval_s
+
+    @property
+    def update_interval_s(self) -> float:
+        """Seconds of capture time between two updates, T_update of the paper."""
+        return self.pacing.interval_s
+
+    @property
+    def reference_uplink_bps(self) -> float:
+        """Rate in bit/s that batches aim at while the uplink has no limit: that of the paper."""
+        return REFERENCE_UPLINK_BPS
+
+    def start_run(self) -> None:
+        """Forget the frames and the capture clock of an earlier run."""
+        self.buffer.clear()
+        self._last_labels = None
+        self._newest_capture_us = None
+        self._trained_capture_us = None
+
+    def take(self, frames: LabelledFrames) -> None:
+        """Put the frames of a batch into the buffer and adjust the sampling rate."""
+        times_s = [time_us / 1e6 for time_us in frames.capture_times_us]
+        for image, labels, time_s in zip(frames.images, frames.labels, times_s, strict=True):
+            if self._last_labels is not None and self._last_labels.shape == labels.shape:
+                self.sampling.observe(self._last_labels, labels)
+            self._last_labels = labels
+            self.buffer.add(*at_size(image, labels, self.size), time_s)
+        self.sampling.update(times_s[-1])
+        newest_us = max(frames.capture_times_us)
+        self._newest_capture_us = newest_us if self._newest_capture_us is None else max(self._newest_capture_us, newest_us)
+
+    @property
+    def due(self) -> bool:
+        """True when there are frames the weights have not learnt from and the update interval is over."""
+        if self._newest_capture_us is None or self._newest_capture_us == self._trained_capture_us:
+            return False
+        if self._trained_capture_us is None:
+            return True
+        waited_s = (self._newest_capture_us - self._trained_capture_us) / 1e6
+        return waited_s >= EARLY_SHARE * self.pacing.interval_s
+
+    def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
+        """Run one training phase on the buffer that changes at most `limit` trainable parameters."""
+        result = self.trainer.train_phase(self.buffer, limit, stopping)
+        self._trained_capture_us = self._newest_capture_us
+        self.pacing.observe(self.sampling.rate_hz)
+        return result
