@@ -65,6 +65,13 @@ class TokenBucket:
         # Half a byte of slack: after sleeping for the time that was asked for, rounding must not ask for more.
         return missing / self._bytes_per_s if missing > 0.5 else 0.0
 
+    def duration_s(self, size_bytes: int) -> float:
+        """Return the seconds until `size_bytes` have gone in messages smaller than the burst, if nothing else goes."""
+        if self._bytes_per_s == 0:
+            return 0.0
+        with self._lock:
+            return max(0.0, size_bytes - self._fill()) / self._bytes_per_s
+
     def spend(self, size_bytes: int) -> None:
         """Take `size_bytes` out; what is sent without waiting becomes a debt that later messages wait for."""
         if self._bytes_per_s == 0:

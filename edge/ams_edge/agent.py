@@ -279,9 +279,9 @@ class Agent:
         return "there is no model yet" if self._slot.current() is None else "the model runs on"
 
     def _duration(self, size_bytes: int) -> str:
-        """Say how large a download is, and how long it takes where that is known."""
+        """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
         rate_kbps = self._settings.downlink_kbps
-        duration = f", about {8e-3 * size_bytes / rate_kbps:.0f} s at {rate_kbps:g} kbit/s" if rate_kbps else ""
+        duration = f", up to {8e-3 * size_bytes / rate_kbps:.0f} s at {rate_kbps:g} kbit/s" if rate_kbps else ""
         return f"{size_bytes / 1000:.0f} kB{duration}"
 
     def _receive_snapshot(self, snapshot: SnapshotReceived) -> None:

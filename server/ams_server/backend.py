@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ams_common.budget import require_workable
+from ams_common.budget import TokenBucket, require_workable
 from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
@@ -235,7 +235,9 @@ class DeviceConnection:
             attach = self._scheduler.attach
             mirror = self._session.mirror if self._closed else attach(self._session, self._outlet, self._hello.run_id)
         messages = greeting_messages(self._hello, self._offer(mirror))
-        _log.info("device %s: greeted with %s", self._session.device_id, _summary(messages, self._hello.downlink_bps))
+        _log.info(
+            "device %s: greeted with %s", self._session.device_id, _summary(messages, self.downlink, self._hello.downlink_bps)
+        )
         return messages
 
     def deliver(self, event: ServerEvent) -> None:
@@ -277,11 +279,11 @@ class DeviceConnection:
         )
 
 
-def _summary(messages: Sequence[ServerMessage], downlink_bps: int) -> str:
-    """Say what a greeting holds and how long it takes at the device's budget."""
+def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_bps: int) -> str:
+    """Say what a greeting holds and how long it takes at the device's budget, what may go at once taken off."""
     chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
     updates = [len(message.payload) for message in messages if isinstance(message, Update)]
     size_bytes = sum(chunks) + sum(updates)
-    duration = f", {8 * size_bytes / downlink_bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
+    duration = f", {downlink.duration_s(size_bytes):.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
     what = "a whole model" if chunks else f"{len(updates)} missed updates" if updates else "nothing but a welcome"
     return f"{what}: {size_bytes / 1000:.0f} kB{duration}"

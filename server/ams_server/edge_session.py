@@ -155,7 +155,7 @@ class EdgeSession:
         """Run one training phase and return the next mirror, whose newest update brings the device to it.
 
         The caller makes it the session's `mirror` before the next phase. Returns None when there was nothing to learn or the
-        phase had to be undone, by `stopping` for example; the weights are then as before.
+        phase had to be undone, by `stopping` for example; weights and moments are then as before.
         """
         started_s = self.clock.now_s()
         result = self.learner.learn(self._parameter_limit(), stopping)
@@ -172,6 +172,7 @@ class EdgeSession:
             payload, weights = self._encode(base.weights, result.indices)
         except ModelError as error:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, error)
+            self.learner.trainer.undo()
             self.learner.trainer.adopt(base.weights)
             return None
         update = Update(

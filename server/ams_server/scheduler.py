@@ -6,7 +6,7 @@ and so do those that still wait for the bytes of the last update: a further one 
 
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ from ams_server.service import Outlet
 INBOX_BATCHES = 3
 """Batches of one device that may wait for the worker; one more drops the oldest: fresh frames teach more than stale ones."""
 
+KEPT_INBOXES = 32
+"""Devices whose waiting batches are kept while they are away; the one that was away longest is forgotten first."""
 BEHIND_WARNING_S = 60.0
 """Least seconds between two warnings that the server is behind with a device: it then drops a batch every few seconds."""
 
@@ -50,6 +52,7 @@ class Scheduler:
         self._clock = clock
         self._on_failure = on_failure
         self._places: dict[str, _Place] = {}
+        self._away: OrderedDict[str, _Place] = OrderedDict()
         self._turns: deque[_Place] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -68,14 +71,23 @@ class Scheduler:
             self._thread.join()
 
     def attach(self, session: EdgeSession, outlet: Outlet, run_id: bytes) -> Mirror:
-        """Let a device take part under its run `run_id`; return the mirror after which all updates go through `outlet`."""
+        """Let a device take part under its run `run_id`; return the mirror after which all updates go through `outlet`.
+
+        Batches of the same session and run that were waiting when its last connection ended have their turn now.
+        """
         with self._changed:
             self._leave(session.device_id)
-            self._places[session.device_id] = _Place(session=session, outlet=outlet, run_id=run_id)
+            place = _Place(session=session, outlet=outlet, run_id=run_id)
+            self._places[session.device_id] = place
+            earlier = self._away.pop(session.device_id, None)
+            if earlier is not None and earlier.session is session and earlier.run_id == run_id:
+                place.inbox.extend(earlier.inbox)
+                self._turns.append(place)
+                self._changed.notify_all()
             return session.mirror
 
     def detach(self, session: EdgeSession, outlet: Outlet) -> None:
-        """Take the device out with what waits of it, unless a newer connection has taken its place."""
+        """Take the device out and keep what waits of it, unless a newer connection has taken its place."""
         with self._changed:
             place = self._places.get(session.device_id)
             if place is not None and place.outlet is outlet:
@@ -115,8 +127,15 @@ class Scheduler:
 
     def _leave(self, device_id: str) -> None:
         place = self._places.pop(device_id, None)
-        if place is not None and place in self._turns:
+        if place is None:
+            return
+        if place in self._turns:
             self._turns.remove(place)
+        if place.inbox:
+            # The device was told that they have arrived, so that it will not send them again.
+            self._away[device_id] = place
+            if len(self._away) > KEPT_INBOXES:
+                self._away.popitem(last=False)
 
     def _run(self) -> None:
         try:

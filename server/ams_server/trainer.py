@@ -7,7 +7,7 @@ the flat vector, running statistics included.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,15 @@ class PhaseResult:
     """Why the phase was undone; empty for a phase that worked."""
 
 
+class _Before(NamedTuple):
+    """What a phase changes, as it was before."""
+
+    weights: Tensor
+    optimizer: OptimizerState
+    phases: int
+    moved: Int64Array
+
+
 class Trainer:
     """Trains a FlatModel in phases; the caller sends what changed and hands back, through `adopt`, what the edge decoded."""
 
@@ -69,6 +78,7 @@ class Trainer:
         self._batch_norms = [module for module in model.module.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         self._phases = 0
         self._moved: Int64Array = np.empty(0, np.int64)
+        self._before: _Before | None = None
 
     def train_phase(
         self, buffer: TrainingBuffer, limit: int | None = None, stopping: Callable[[], bool] = lambda: False
@@ -79,16 +89,24 @@ class Trainer:
         fraction; at least one does, and "full" then chooses as gradient_guided. A loss or weight that is not finite undoes the
         phase, moments included; so does `stopping`, which is asked before each step, so that a server ends promptly.
         """
-        weights, optimizer_state = self.model.weights.clone(), self._optimizer.state()
+        self._before = _Before(self.model.weights.clone(), self._optimizer.state(), self._phases, self._moved)
         self._restore()
         chosen, losses = self._run(buffer, self._count(limit), stopping)
         loss = float(torch.stack(losses).mean()) if losses else math.nan
         failure = self._failure(loss) if len(losses) == self._config.steps else "it was stopped"
         if failure:
-            self.model.weights.copy_(weights)
-            self._optimizer.load_state(optimizer_state)
+            self.undo()
             return PhaseResult(indices=np.empty(0, np.int64), loss=math.nan, steps=len(losses), failure=failure)
         return PhaseResult(indices=self._changed(chosen), loss=loss, steps=len(losses))
+
+    def undo(self) -> None:
+        """Take back the last phase, moments included; has no effect after its result was adopted."""
+        if self._before is None:
+            return
+        weights, optimizer_state, self._phases, self._moved = self._before
+        self._before = None
+        self.model.weights.copy_(weights)
+        self._optimizer.load_state(optimizer_state)
 
     def vector(self) -> Float32Array:
         """Return a copy of the present weights, float32 [P]."""
@@ -101,6 +119,7 @@ class Trainer:
             ModelError: `vector` has another length or holds a number that is not finite.
         """
         self.model.load(vector)
+        self._before = None
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all that a later trainer needs, beside the weights, to go on identically."""

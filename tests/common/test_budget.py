@@ -32,6 +32,15 @@ def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
     assert bucket.wait_s(251) == pytest.approx(0.001)
 
 
+def test_the_duration_of_many_messages_is_that_of_what_may_not_go_at_once() -> None:
+    clock = ManualClock()
+    bucket = TokenBucket(rate_bps=8000, burst_bytes=500, clock=clock)
+    assert bucket.duration_s(400) == 0.0
+    assert bucket.duration_s(2500) == pytest.approx(2.0)
+    bucket.spend(600)
+    assert bucket.duration_s(400) == pytest.approx(0.5)
+
+
 def test_silence_saves_up_one_burst_and_no_more() -> None:
     clock = ManualClock()
     bucket = TokenBucket(8000, 500, clock)
@@ -48,6 +57,10 @@ def test_a_message_larger_than_the_burst_waits_for_a_full_bucket_and_is_paid_for
     clock.sleep(0.1)
     bucket.spend(2000)
     assert bucket.wait_s(500) == pytest.approx(2.0)
+
+
+def test_without_a_limit_nothing_takes_time() -> None:
+    assert TokenBucket(rate_bps=0, burst_bytes=1, clock=ManualClock()).duration_s(10**9) == 0.0
 
 
 def test_without_a_limit_nothing_waits() -> None:

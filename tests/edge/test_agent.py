@@ -248,7 +248,7 @@ def test_a_person_sees_how_long_the_first_model_takes(
         agent_at(make_settings(server.port, downlink_kbps=200)) as (_, frames),
     ):
         next(frames)
-    assert re.search(r"receiving version 3: \d+ kB, about \d+ s at 200 kbit/s", caplog.text)
+    assert re.search(r"receiving version 3: \d+ kB, up to \d+ s at 200 kbit/s", caplog.text)
 
 
 def test_a_device_that_was_accepted_runs_on_when_it_is_refused(

@@ -10,6 +10,7 @@ import torch
 from tests.protocol_support import TIMEOUT_S, Mailbox
 from tests.server.session_support import HEIGHT, WIDTH, ColourTeacher, colour_batch, small_model, small_session, small_settings
 
+from ams_common.budget import burst_bytes
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
@@ -149,7 +150,7 @@ def test_a_new_device_gets_a_whole_model_and_then_updates_from_it(caplog: pytest
     (header,) = [message for message in greeting if isinstance(message, SnapshotHeader)]
     assert update.base_digest == header.weights_digest == weights_digest(student_vector(small_model().module))
     assert "a whole model" in caplog.text
-    assert "s at 1000 kbit/s" in caplog.text
+    assert ", 0 s at 1000 kbit/s" in caplog.text, "the burst carries it all"
     assert connection.downlink.wait_s(10**9) == 0.0
 
 
@@ -166,6 +167,14 @@ def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCapture
         second = update_after(connection, outlet, 2)
     assert (second.version, second.base_digest) == (2, first.result_digest)
     assert "1 missed updates" in caplog.text
+
+
+def test_the_time_of_a_model_is_that_of_what_may_not_go_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with running_backend() as backend:
+        connection, _ = connect(backend, replace(HELLO, downlink_bps=10_000))
+        size_bytes = sum(len(message.data) for message in connection.greeting() if isinstance(message, ModelChunk))
+    assert f", {(size_bytes - burst_bytes(10_000)) / 1250:.0f} s at 10 kbit/s" in caplog.text
 
 
 def test_a_late_greeting_of_a_stream_that_has_ended_takes_nobody_s_place() -> None:

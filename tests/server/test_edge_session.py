@@ -187,10 +187,12 @@ def test_the_downlink_budget_limits_an_update() -> None:
 def test_a_phase_that_diverges_is_undone_and_not_tried_again_at_once(case: str, changes: dict[str, Any]) -> None:
     session = small_session(**changes)
     session.ingest(colour_batch(1, 0.0), RUN)
-    before = session.mirror
+    before, state = session.mirror, session.learner.trainer.state()
     assert session.train() is None, case
     assert session.mirror is before
     np.testing.assert_array_equal(session.learner.trainer.vector(), before.weights)
+    for name in state.keys() - {"generator"}:  # mini-batches that were drawn stay drawn
+        np.testing.assert_array_equal(session.learner.trainer.state()[name], state[name], case)
     assert not session.due
     session.ingest(colour_batch(2, 10.0), RUN)
     assert session.due

@@ -16,6 +16,7 @@ from ams_common.errors import CodecError
 from ams_common.events import EventLog, read_events
 from ams_common.layout import weights_digest
 from ams_common.messages import Control, FrameBatch, ServerMessage, Update
+from ams_server import scheduler as scheduler_module
 from ams_server.edge_session import EdgeSession, Mirror
 from ams_server.scheduler import BEHIND_WARNING_S, INBOX_BATCHES, Scheduler
 
@@ -289,7 +290,7 @@ def test_whoever_connects_while_phases_run_gets_every_update_exactly_once() -> N
         assert outlet.versions == list(range(version + 1, end + 1))
 
 
-def test_a_device_that_left_takes_what_waits_with_it_and_an_older_connection_takes_nothing() -> None:
+def test_what_waits_of_a_device_that_left_waits_for_it_and_an_older_connection_takes_nothing() -> None:
     gate, first, second = Gate(), ScriptedSession("a"), ScriptedSession("b")
     old, new = FakeOutlet(), FakeOutlet()
     first.at_ingest = gate.pass_through
@@ -306,7 +307,54 @@ def test_a_device_that_left_takes_what_waits_with_it_and_an_older_connection_tak
         submit(scheduler, second, 3)
         gate.open()
         new.sent.wait_count(Update)
-    assert calls_of(second) == [("b", 3, RUN), ("b", "train")]
+    assert calls_of(second) == [("b", 1, RUN), ("b", 3, RUN), ("b", "train")]
+
+
+def batches_after_a_break(returning: ScriptedSession | None, run_id: bytes) -> list[object]:
+    """Let a device leave with two batches waiting and come back; return the batches that are labelled."""
+    gate, busy, session = Gate(), ScriptedSession("busy"), ScriptedSession("b")
+    old, outlet = FakeOutlet(), FakeOutlet()
+    busy.at_ingest = gate.pass_through
+    back = returning or session
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(busy), FakeOutlet(), RUN)
+        submit(scheduler, busy, 1)
+        gate.wait_until_reached()
+        scheduler.attach(as_session(session), old, RUN)
+        submit(scheduler, session, 1, 2)
+        scheduler.detach(as_session(session), old)
+        scheduler.attach(as_session(back), outlet, run_id)
+        gate.open()
+        if back is not session or run_id != RUN:
+            submit(scheduler, back, 3)
+        outlet.sent.wait_count(Update)
+    return [call[1] for call in (*calls_of(session), *(calls_of(back) if back is not session else [])) if call[1] != "train"]
+
+
+def test_batches_that_were_acknowledged_are_labelled_when_the_device_is_back() -> None:
+    assert batches_after_a_break(None, RUN) == [1, 2]
+
+
+def test_batches_of_another_run_or_session_are_not() -> None:
+    assert batches_after_a_break(None, bytes([1] * 16)) == [3]
+    assert batches_after_a_break(ScriptedSession("b"), RUN) == [3]
+
+
+def test_the_batches_of_the_device_that_was_away_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "KEPT_INBOXES", 1)
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None, SystemClock())
+    sessions = {name: ScriptedSession(name) for name in "ab"}
+    outlet = FakeOutlet()
+    for session in sessions.values():
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        scheduler.detach(as_session(session), outlet)
+    for session in sessions.values():
+        scheduler.attach(as_session(session), outlet, RUN)
+    scheduler.start()
+    outlet.sent.wait_count(Update)
+    scheduler.stop()
+    assert [len(calls_of(session)) for session in sessions.values()] == [0, 2]
 
 
 def test_a_snapshot_is_of_the_newest_mirror_and_what_follows_fits_it() -> None:
