@@ -18,6 +18,7 @@ RUN python -m venv /opt/ams \
 FROM python:3.11-slim
 COPY --from=build /opt/ams /opt/ams
 COPY deploy/server.toml /etc/ams/server.toml
+# A home that keeps the devices' sessions across restarts.
 RUN useradd --system --create-home --home-dir /var/lib/ams-server ams
 ENV PATH=/opt/ams/bin:$PATH PYTHONUNBUFFERED=1
 # gRPC's own complaints, which the server's log says better; `docker run -e GRPC_VERBOSITY=error` brings them back.

@@ -7,6 +7,8 @@ further checks of form. What a message may follow is the business of `ams_common
 from collections.abc import Callable
 from typing import Any, get_args
 
+from google.protobuf.message import DecodeError
+
 from ams_common import wire_checks as check
 from ams_common.errors import ProtocolError
 from ams_common.messages import (
@@ -99,6 +101,26 @@ def server_message_from_proto(proto: pb.ServerMessage) -> ServerMessage:
     """
     kind, body = _body(proto)
     return _SERVER_READERS[kind](body)
+
+
+def update_to_bytes(update: Update) -> bytes:
+    """Return an update as protobuf bytes, to keep it."""
+    return server_message_to_proto(update).SerializeToString(deterministic=True)
+
+
+def update_from_bytes(data: bytes) -> Update:
+    """Return the update that `update_to_bytes` wrote.
+
+    Raises:
+        ProtocolError: the bytes hold no valid update.
+    """
+    try:
+        message = server_message_from_proto(pb.ServerMessage.FromString(data))
+    except DecodeError as error:
+        raise ProtocolError(f"update of {len(data)} bytes is damaged") from error
+    if not isinstance(message, Update):
+        raise ProtocolError(f"{type(message).__name__} in the place of an update")
+    return message
 
 
 def _body(proto: pb.ClientMessage | pb.ServerMessage) -> tuple[str, Any]:

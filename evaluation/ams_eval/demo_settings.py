@@ -113,6 +113,7 @@ def server_settings(settings: DemoSettings, shape: VideoShape, events: Path) -> 
         threads=settings.threads,
         events=events,
         preset="default",
+        state_folder=None,
         max_devices=1,
         verbose=False,
     )

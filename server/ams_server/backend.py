@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import functools
 import logging
 import threading
 from collections import OrderedDict
@@ -16,12 +17,14 @@ from ams_common.budget import TokenBucket, require_workable
 from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
-from ams_common.layout import Float32Array, ParameterLayout
+from ams_common.layout import Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, Update
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
 from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import CODECS, create_codec
 from ams_server.buffer import TrainingBuffer, capacity_for
+from ams_server.checkpoint_writer import CheckpointWriter
+from ams_server.checkpoints import CheckpointStore, session_identity
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
 from ams_server.flat_model import FlatModel
 from ams_server.learners.ams import AmsLearner
@@ -30,13 +33,15 @@ from ams_server.sampling import SamplingController
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
 from ams_server.settings import ServerSettings
-from ams_server.students.export import build_manifest
+from ams_server.students.export import build_manifest, student_vector
 from ams_server.students.factory import create_student
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import Trainer
 
 KEPT_SESSIONS = 32
 """Devices whose sessions are kept while they are away, some 100 MB each; the one that was away longest is forgotten first."""
+KEPT_FILES_PER_DEVICE = 2
+"""Sessions kept on disk for each device that may be connected; the one that was written longest ago is forgotten first."""
 _LARGEST_FLOAT16 = 65504.0
 
 _log = logging.getLogger(__name__)
@@ -95,6 +100,23 @@ def float16_exact(vector: Float32Array, layout: ParameterLayout) -> Float32Array
     return rounded
 
 
+def checkpoint_store(settings: ServerSettings, model: StartingModel) -> CheckpointStore | None:
+    """Return where `settings` keep the sessions of devices that start from `model`; None where they keep none.
+
+    Raises:
+        ConfigurationError: the folder cannot be used.
+    """
+    if settings.state_folder is None:
+        return None
+    starting_digest = weights_digest(student_vector(model.module))
+    return CheckpointStore(
+        settings.state_folder.expanduser(),
+        session_identity(model.manifest, starting_digest, settings),
+        parameters=model.manifest.layout.size,
+        keep=KEPT_FILES_PER_DEVICE * settings.max_devices,
+    )
+
+
 class DeviceBackend:
     """Makes a session for each device and keeps it across connections."""
 
@@ -107,14 +129,17 @@ class DeviceBackend:
         device: torch.device,
         scheduler: Scheduler,
         clock: Clock,
+        checkpoints: CheckpointWriter,
     ) -> None:
-        """Serve `model`, labelled by `teacher` and trained on `device` in the turns of `scheduler`."""
+        """Serve `model`, labelled by `teacher` and trained on `device` in the turns of `scheduler`, kept by `checkpoints`."""
         self._settings = settings
         self._model = model
         self._teacher = teacher
         self._device = device
         self._scheduler = scheduler
         self._clock = clock
+        self._checkpoints = checkpoints
+        self._here: dict[str, EdgeSession] = {}
         self._away: OrderedDict[str, EdgeSession] = OrderedDict()
 
     async def connect(self, hello: Hello, outlet: Outlet) -> "DeviceConnection":
@@ -127,26 +152,41 @@ class DeviceBackend:
         self._check(hello)
         codec = self._codec_for(hello)
         session = self._away.pop(hello.device_id, None)
-        if session is None or session.codec.name != codec:
-            session = await asyncio.to_thread(
-                new_session,
-                self._settings,
-                self._model,
-                teacher=self._teacher,
-                device=self._device,
-                clock=self._clock,
-                device_id=hello.device_id,
-                budget=_budget(hello),
-                codec=codec,
-            )
+        if session is None:
+            make = functools.partial(self._new_session, hello, codec)
+            session = await asyncio.to_thread(self._checkpoints.restored, hello.device_id, make)
+        elif session.codec.name != codec:
+            session = await asyncio.to_thread(self._new_session, hello, codec)
         session.change_budget(_budget(hello))
+        self._here[session.device_id] = session
         return DeviceConnection(session, self._model, hello, outlet, scheduler=self._scheduler, on_close=self._keep)
 
+    def keep_sessions(self) -> None:
+        """Have all sessions written to disk; to be called when nobody trains any more."""
+        for session in (*self._here.values(), *self._away.values()):
+            self._checkpoints.keep(session)
+
+    def _new_session(self, hello: Hello, codec: str) -> EdgeSession:
+        return new_session(
+            self._settings,
+            self._model,
+            teacher=self._teacher,
+            device=self._device,
+            clock=self._clock,
+            device_id=hello.device_id,
+            budget=_budget(hello),
+            codec=codec,
+        )
+
     def _keep(self, session: EdgeSession) -> None:
-        """Keep the session of a device that has left."""
+        """Keep the session of a device that has left, in memory and on disk."""
+        del self._here[session.device_id]
         self._away[session.device_id] = session
+        self._checkpoints.keep(session)
         if len(self._away) > KEPT_SESSIONS:
-            self._away.popitem(last=False)
+            _, forgotten = self._away.popitem(last=False)
+            # It may have been trained since its device left.
+            self._checkpoints.keep(forgotten)
 
     def _check(self, hello: Hello) -> None:
         manifest = self._model.manifest

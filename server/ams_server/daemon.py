@@ -13,8 +13,9 @@ from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
-from ams_server.backend import DeviceBackend, buffer_capacity, starting_model, student_classes
+from ams_server.backend import DeviceBackend, buffer_capacity, checkpoint_store, starting_model, student_classes
 from ams_server.buffer import BUFFER_BYTES
+from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.scheduler import Scheduler
 from ams_server.service import require_free, serve
 from ams_server.settings import ServerSettings
@@ -76,9 +77,16 @@ class Daemon:
             *(model.manifest.layout.trainable_size, ", ".join(model.manifest.classes.names)),
         )
         self._failure: BaseException | None = None
-        self._scheduler = Scheduler(self._events, self._on_failure, self._clock)
+        self._checkpoints = CheckpointWriter(checkpoint_store(settings, model), clock)
+        self._scheduler = Scheduler(self._events, self._on_failure, self._clock, self._checkpoints.offer)
         self._backend = DeviceBackend(
-            settings, model, teacher=teacher, device=device, scheduler=self._scheduler, clock=self._clock
+            settings,
+            model,
+            teacher=teacher,
+            device=device,
+            scheduler=self._scheduler,
+            clock=self._clock,
+            checkpoints=self._checkpoints,
         )
 
     async def run(self) -> None:
@@ -93,10 +101,13 @@ class Daemon:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._stop.set)
         self._scheduler.start()
+        self._checkpoints.start()
         try:
             await serve(self._settings, self._backend, stop=self._stop, clock=self._clock, on_bound=self._on_bound)
         finally:
             await asyncio.to_thread(self._scheduler.stop)
+            self._backend.keep_sessions()
+            await asyncio.to_thread(self._checkpoints.stop)
         if self._failure is not None:
             raise WorkerFailedError(f"the worker failed: {self._failure}") from self._failure
 

@@ -3,12 +3,15 @@
 There are no threads and no sockets here: the worker calls `ingest` for a batch that arrived and `train` when `due`. Every
 update is decoded again by the server itself, and training goes on from the result: the mirror at version v is bit for bit what
 the device runs at version v. A Mirror is never changed but replaced as a whole by the scheduler, together with the sending of
-the update that leads to it.
+the update that leads to it. Whoever reads `state` holds the `lock`, and so does the scheduler from `train` to the new mirror.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from ams_common.budget import TokenBucket, batch_target_bytes, burst_bytes, parameters_for_budget
 from ams_common.clock import Clock
@@ -18,8 +21,10 @@ from ams_common.messages import MAX_BATCH_BYTES, Control, FrameBatch, ModelManif
 from ams_common.settings import PartConfig
 from ams_common.update_codec import UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
+from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
 from ams_server.learners.base import LabelledFrames, Learner
+from ams_server.state import State, integer, numbers, part_of, prefixed
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import PhaseResult
 
@@ -27,10 +32,17 @@ logger = logging.getLogger(__name__)
 
 KEPT_UPDATES = 8
 """Updates kept for a device that comes back having missed some; one that missed more gets a snapshot."""
+UPDATES_IN_STATE = 2
+"""Of these, updates that a later process may need: at most one is on the way to the device, and one is being applied."""
 MAX_BATCH_FRAMES = 600
 """Frames in one batch at most: ten minutes at one frame a second."""
 EXPECTED_BITS_PER_PARAMETER = 24.0
 """Size of a changed parameter in an update, until the first update has shown it."""
+LEAST_BITS_PER_PARAMETER, MOST_BITS_PER_PARAMETER = 1e-3, 1e6
+"""Changes of zero compress to nearly nothing, and an update of very few parameters is mostly headers."""
+LAST_VERSION = 2**53
+"""Later than any version that training can come to."""
+
 BEFORE_ALL_US = -(2**62)
 """Earlier than any capture time, which may be negative."""
 
@@ -65,7 +77,7 @@ class Mirror:
     """The last few updates, the newest leads to `version`."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class EdgeSession:
     """State of one device between and across connections."""
 
@@ -81,6 +93,8 @@ class EdgeSession:
     def __post_init__(self) -> None:
         weights = self.learner.trainer.vector()
         self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
+        self.lock = threading.Lock()
+        """Held while mirror and trainer do not belong together, and by those who need them to."""
         self.downlink = self._full_bucket()
         """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
         self._run_id = b""
@@ -96,6 +110,40 @@ class EdgeSession:
         self.budget = budget
         if not same_rate:
             self.downlink = self._full_bucket()
+
+    def state(self) -> State:
+        """Return all that a later session of this device needs to go on from the mirror: copies, or what never changes.
+
+        Left out is what belongs to the run of the device: frames, capture times and batch numbers.
+        """
+        on_the_way = self.mirror.recent_updates[-UPDATES_IN_STATE:]
+        updates = {str(update.version): np.frombuffer(update_to_bytes(update), np.uint8) for update in on_the_way}
+        return {
+            "version": np.array(self.mirror.version, np.int64),
+            "weights": self.mirror.weights,
+            "bits_per_parameter": np.array(self._bits_per_parameter, np.float64),
+            **prefixed("update", updates),
+            **prefixed("learner", self.learner.state()),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from the `state` of a session with the same `session_identity`.
+
+        Raises:
+            AmsError: a part is missing or does not fit; the session is then of no use any more.
+        """
+        weights = state.get("weights")
+        if weights is None or weights.dtype != np.float32:
+            raise ModelError("state has no float32 weights")
+        self.learner.trainer.adopt(weights)
+        self.learner.load_state(part_of(state, "learner"))
+        self._bits_per_parameter = max(
+            LEAST_BITS_PER_PARAMETER, float(numbers(state, "bits_per_parameter", (), most=MOST_BITS_PER_PARAMETER))
+        )
+        version = integer(state, "version", most=LAST_VERSION)
+        updates = (update_from_bytes(array.tobytes()) for array in part_of(state, "update").values())
+        chain = tuple(sorted(updates, key=lambda update: update.version))[-UPDATES_IN_STATE:]
+        self.mirror = Mirror(version=version, weights=weights, digest=weights_digest(weights), recent_updates=chain)
 
     def _full_bucket(self) -> TokenBucket:
         rate_bps = self.budget.downlink_bps

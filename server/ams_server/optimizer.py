@@ -4,7 +4,6 @@ N: trainable parameters. A step is two calls: `accumulate` takes the gradient of
 moves the weights at the indices. Between the two the indices may be chosen from `update()`.
 """
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,13 +13,14 @@ from torch import Tensor
 
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array
+from ams_server.state import State, integer
 
 BETA1 = 0.9
 BETA2 = 0.999
 EPSILON = 1e-8
 MOMENTUM = 0.9
-
-OptimizerState = Mapping[str, npt.NDArray[Any]]
+MOST_STEPS = 2**53
+"""Steps that a state may tell of."""
 
 
 class Optimizer(Protocol):
@@ -42,7 +42,7 @@ class Optimizer(Protocol):
         """Return copies of all that a later `load_state` needs to go on identically."""
         ...
 
-    def load_state(self, state: OptimizerState) -> None:
+    def load_state(self, state: State) -> None:
         """Go on from `state`; raises ModelError when it does not fit this model."""
         ...
 
@@ -94,19 +94,19 @@ class SparseAdam:
             "step_count": np.array(self.step_count, np.int64),
         }
 
-    def load_state(self, state: OptimizerState) -> None:
+    def load_state(self, state: State) -> None:
         """Go on from `state`.
 
         Raises:
             ModelError: a part is missing, does not fit or is not finite.
         """
         first, second = (_checked(state, name, self._weights) for name in ("first_moment", "second_moment"))
-        step_count = state.get("step_count")
-        if step_count is None or step_count.shape != () or step_count < 0 or (second < 0).any():
-            raise ModelError("optimiser state has no valid step_count or a negative second moment")
+        step_count = integer(state, "step_count", MOST_STEPS)
+        if (second < 0).any():
+            raise ModelError("optimiser state has a negative second moment")
         self.first_moment.copy_(first)
         self.second_moment.copy_(second)
-        self.step_count = int(step_count)
+        self.step_count = step_count
 
     def _candidate(self, first: Tensor, second: Tensor) -> Tensor:
         root = second.add(EPSILON).sqrt_() if self._epsilon_inside_root else second.sqrt().add_(EPSILON)
@@ -147,7 +147,7 @@ class SgdMomentum:
         """Return a copy of the velocity, float32 [N]."""
         return {"velocity": _to_array(self.velocity)}
 
-    def load_state(self, state: OptimizerState) -> None:
+    def load_state(self, state: State) -> None:
         """Go on from `state`.
 
         Raises:
@@ -166,7 +166,7 @@ def _to_array(tensor: Tensor) -> Float32Array:
     return array
 
 
-def _checked(state: OptimizerState, name: str, like: Tensor) -> Tensor:
+def _checked(state: State, name: str, like: Tensor) -> Tensor:
     array = state.get(name)
     if array is None or array.shape != like.shape or array.dtype != np.float32:
         raise ModelError(f"optimiser state has no {name!r} of {like.numel()} float32 numbers")

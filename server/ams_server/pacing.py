@@ -1,10 +1,13 @@
 """Adaptive training rate: a device whose scene stands still is trained less often (appendix D of the paper)."""
 
+import math
 from collections import deque
 
+import numpy as np
 from pydantic import Field
 
 from ams_common.settings import PartConfig
+from ams_server.state import State, integer, numbers
 
 RATES_KEPT = 5
 SLOW_BELOW_HZ = 0.25
@@ -53,6 +56,31 @@ class PacingController:
         self._slow = mean_hz <= FAST_ABOVE_HZ if self._slow else mean_hz < SLOW_BELOW_HZ
         self._interval_s = self._next_interval_s()
         return self._interval_s
+
+    def state(self) -> State:
+        """Return what a later controller needs to go on: the rates seen (float64 [up to 5]), slow-down mode and interval."""
+        return {
+            "rates_hz": np.array(self._rates_hz, np.float64),
+            "slow": np.array(self._slow, np.int64),
+            "interval_s": np.array(self._interval_s, np.float64),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from `state`, within what this controller's own configuration allows.
+
+        Raises:
+            ModelError: a part is missing or out of range.
+        """
+        count = state["rates_hz"].size if "rates_hz" in state else 0
+        rates_hz = numbers(state, "rates_hz", (min(count, RATES_KEPT),), most=math.inf)
+        slow = bool(integer(state, "slow", most=1))
+        interval_s = float(numbers(state, "interval_s", (), most=math.inf))
+        if not self._config.adaptive_pacing:
+            return
+        self._rates_hz.extend(rates_hz.tolist())
+        self._slow = slow
+        initial_s = self._config.update_interval_s
+        self._interval_s = min(max(interval_s, initial_s), MAX_FACTOR * initial_s) if slow else initial_s
 
     def _next_interval_s(self) -> float:
         initial_s = self._config.update_interval_s

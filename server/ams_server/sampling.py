@@ -6,11 +6,13 @@ phi compares the teacher's labels of two consecutive sampled frames; the rate fo
 import math
 from typing import Literal, TypeAlias
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from ams_common.classes import IGNORE, UInt8Array
 from ams_common.iou import confusion_matrix, mean_iou
 from ams_common.settings import PartConfig
+from ams_server.state import State, numbers
 
 SamplingRule: TypeAlias = Literal["loss", "similarity"]
 
@@ -85,10 +87,24 @@ class SamplingController:
         self._updated_s = now_s
         if self._scores:
             mean_phi = sum(self._scores) / len(self._scores)
-            rate_hz = self._rate_hz + self._change_hz(mean_phi)
-            self._rate_hz = min(max(rate_hz, self._config.min_sampling_hz), self._config.max_sampling_hz)
+            self._rate_hz = self._within_limits(self._rate_hz + self._change_hz(mean_phi))
             self._scores.clear()
         return self._rate_hz
+
+    def state(self) -> State:
+        """Return what a later controller needs to go on: the rate. Scores and times belong to the run of the device."""
+        return {"rate_hz": np.array(self._rate_hz, np.float64)}
+
+    def load_state(self, state: State) -> None:
+        """Go on from `state`, within what this controller's own configuration allows.
+
+        Raises:
+            ModelError: it holds no rate.
+        """
+        self._rate_hz = self._within_limits(float(numbers(state, "rate_hz", (), most=math.inf)))
+
+    def _within_limits(self, rate_hz: float) -> float:
+        return min(max(rate_hz, self._config.min_sampling_hz), self._config.max_sampling_hz)
 
     def _due(self, now_s: float) -> bool:
         if self._updated_s is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ams_common.clock import Clock
 from ams_common.errors import AmsError
 from ams_common.events import EventLog
-from ams_common.messages import Control, FrameBatch, ServerMessage
+from ams_common.messages import Control, FrameBatch, ServerMessage, Update
 from ams_server.edge_session import EdgeSession, Mirror
 from ams_server.service import Outlet
 
@@ -46,11 +46,25 @@ class _Place:
 class Scheduler:
     """Round robin over the devices that have work. All public methods may be called from any thread."""
 
-    def __init__(self, events: EventLog, on_failure: Callable[[BaseException], None], clock: Clock) -> None:
-        """`on_failure` is called on the worker's thread with the error that ended it; `clock` spaces warnings."""
+    def __init__(
+        self,
+        events: EventLog,
+        on_failure: Callable[[BaseException], None],
+        clock: Clock,
+        on_update: Callable[[EdgeSession], None] = lambda session: None,
+    ) -> None:
+        """Prepare the worker; nothing runs before `start`.
+
+        Args:
+            events: told of batches and updates.
+            on_failure: called on the worker's thread with the error that ended it.
+            clock: spaces warnings.
+            on_update: called on the worker's thread with a connected session that has a new mirror; must return quickly.
+        """
         self._events = events
         self._clock = clock
         self._on_failure = on_failure
+        self._on_update = on_update
         self._places: dict[str, _Place] = {}
         self._away: OrderedDict[str, _Place] = OrderedDict()
         self._turns: deque[_Place] = deque()
@@ -186,16 +200,14 @@ class Scheduler:
         )
 
     def _train(self, session: EdgeSession) -> None:
-        mirror = session.train(lambda: self._stopping)
-        if mirror is None:
-            return
-        update = mirror.recent_updates[-1]
-        # Together, so that a connection that is greeted meanwhile gets this update exactly once.
-        with self._changed:
-            session.mirror = mirror
-            place = self._places.get(session.device_id)
-            if place is not None and place.session is session:
-                place.outlet.send(update)
+        with session.lock:
+            mirror = session.train(lambda: self._stopping)
+            if mirror is None:
+                return
+            update = mirror.recent_updates[-1]
+            connected = self._publish(session, mirror, update)
+        if connected:
+            self._on_update(session)
         _log.info(
             "device %s: version %d, loss %.3f, %d parameters in %d bytes, labelled in %.0f ms, trained in %.0f ms",
             *(session.device_id, update.version, update.loss, update.changed, len(update.payload)),
@@ -213,3 +225,14 @@ class Scheduler:
             code_ms=update.code_ms,
             update_interval_s=session.learner.update_interval_s,
         )
+
+    def _publish(self, session: EdgeSession, mirror: Mirror, update: Update) -> bool:
+        """Make `mirror` the session's and send what leads to it, if the device is connected; return whether it is."""
+        # Together, so that a connection that is greeted meanwhile gets this update exactly once.
+        with self._changed:
+            session.mirror = mirror
+            place = self._places.get(session.device_id)
+            if place is None or place.session is not session:
+                return False
+            place.outlet.send(update)
+            return True

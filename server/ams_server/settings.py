@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, PartConfig
+from ams_server.checkpoints import CheckpointConfig
 from ams_server.edge_session import FrameConfig
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS
@@ -45,6 +46,7 @@ class ServerSettings(
     PacingConfig,
     FrameConfig,
     ServiceConfig,
+    CheckpointConfig,
     CommandSettings,
 ):
     """Keep the models of devices tuned to what their cameras see."""

@@ -27,8 +27,9 @@ from ams_server.coordinates import (
     uniform_coordinates,
 )
 from ams_server.flat_model import FlatModel
-from ams_server.optimizer import Optimizer, OptimizerState, SgdMomentum, SparseAdam
+from ams_server.optimizer import MOST_STEPS, Optimizer, SgdMomentum, SparseAdam
 from ams_server.segmentation_loss import segmentation_loss
+from ams_server.state import State, integer
 from ams_server.training_config import Precision, TrainingConfig
 
 
@@ -130,15 +131,14 @@ class Trainer:
             "generator": self._generator.get_state().numpy(),
         }
 
-    def load_state(self, state: OptimizerState) -> None:
+    def load_state(self, state: State) -> None:
         """Go on from the `state` of a trainer with the same model and configuration; the weights come through `adopt`.
 
         Raises:
             ModelError: a part is missing or does not fit.
         """
-        phases, moved, generator = (state.get(name) for name in ("phases", "moved", "generator"))
-        if phases is None or phases.shape != () or phases < 0:
-            raise ModelError("trainer state has no number of phases")
+        phases = integer(state, "phases", MOST_STEPS)
+        moved, generator = state.get("moved"), state.get("generator")
         if moved is None or moved.ndim != 1 or generator is None:
             raise ModelError("trainer state lacks the moved positions or the random generator")
         if moved.size and not (moved.dtype == np.int64 and 0 <= moved.min() <= moved.max() < self.model.layout.size):
@@ -148,7 +148,7 @@ class Trainer:
             self._generator.set_state(torch.tensor(generator))
         except (RuntimeError, TypeError) as error:
             raise ModelError("trainer state holds no state of a random generator") from error
-        self._phases, self._moved = int(phases), moved.astype(np.int64)
+        self._phases, self._moved = phases, moved.astype(np.int64)
 
     def _count(self, limit: int | None) -> int:
         size = self.model.layout.trainable_size

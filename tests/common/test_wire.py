@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +43,8 @@ from ams_common.wire import (
     client_message_to_proto,
     server_message_from_proto,
     server_message_to_proto,
+    update_from_bytes,
+    update_to_bytes,
 )
 from ams_common.wire_checks import MAX_REASON
 from ams_common.wire_manifest import manifest_from_bytes, manifest_to_bytes
@@ -379,3 +382,19 @@ def test_an_empty_message_is_refused() -> None:
 def test_a_damaged_manifest_file_is_refused() -> None:
     with pytest.raises(ProtocolError, match="manifest of 3 bytes is damaged"):
         manifest_from_bytes(b"\xff\xff\xff")
+
+
+def test_an_update_survives_the_disk() -> None:
+    update = update_to(3)
+    assert update_from_bytes(update_to_bytes(update)) == update
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_of_a_kept_update_give_an_update_or_a_protocol_error(data: bytes) -> None:
+    with suppress(ProtocolError):
+        assert isinstance(update_from_bytes(data), Update)
+
+
+def test_another_message_in_the_place_of_an_update_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="Control in the place of an update"):
+        update_from_bytes(server_message_to_proto(CONTROL).SerializeToString())

@@ -188,6 +188,12 @@ def test_what_must_survive_lies_in_a_volume(side: str) -> None:
     assert f"--home-dir /var/lib/ams-{side}" in dockerfile(side)
 
 
+def test_the_server_keeps_sessions_where_image_and_unit_let_it_write() -> None:
+    settings = load_settings(ServerSettings, ["--config", str(DEPLOY / "server.toml")])
+    assert settings.state_folder == Path("/var/lib/ams-server/sessions")
+    assert "StateDirectory=ams-server\n" in unit("server")
+
+
 def test_the_edge_keeps_its_model_where_image_and_unit_let_it_write() -> None:
     settings = load_settings(AgentSettings, ["--config", str(DEPLOY / "edge.toml")])
     assert settings.state_folder == Path("/var/lib/ams-edge")

@@ -1,7 +1,9 @@
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from ams_common.layout import ParameterLayout, TensorSpec, weights_digest
 from ams_common.messages import HeldModel, Hello, ModelChunk, ServerMessage, SnapshotHeader, Update, Welcome
 from ams_common.session.server import BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
 from ams_server import backend as backend_module
-from ams_server.backend import DeviceBackend, DeviceConnection, float16_exact
+from ams_server.backend import DeviceBackend, DeviceConnection, checkpoint_store, float16_exact
+from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.edge_session import EdgeSession
 from ams_server.scheduler import Scheduler
 from ams_server.students.export import student_vector
@@ -52,6 +55,7 @@ def running_backend(**changes: Any) -> Iterator[DeviceBackend]:
             device=torch.device("cpu"),
             scheduler=scheduler,
             clock=ManualClock(),
+            checkpoints=CheckpointWriter(None, ManualClock()),
         )
     finally:
         scheduler.stop()
@@ -262,3 +266,141 @@ def test_a_stream_that_breaks_off_before_its_greeting_leaves_nothing_in_the_roun
         other.greeting()
         update_after(other, other_outlet, 1)
     assert not outlet.sent.items
+
+
+@contextmanager
+def process(folder: Path, **changes: Any) -> Iterator[DeviceBackend]:
+    """Run all of a server process but its sockets, with sessions kept in `folder`, until it is drained."""
+    failures: list[BaseException] = []
+    chosen = small_settings(steps=1, state_folder=folder, **changes)
+    writer = CheckpointWriter(checkpoint_store(chosen, small_model()), ManualClock())
+    scheduler = Scheduler(EventLog(None, SystemClock()), failures.append, SystemClock(), writer.offer)
+    scheduler.start()
+    writer.start()
+    device = torch.device("cpu")
+    backend = DeviceBackend(
+        chosen,
+        small_model(),
+        teacher=ColourTeacher(),
+        device=device,
+        scheduler=scheduler,
+        clock=ManualClock(),
+        checkpoints=writer,
+    )
+    try:
+        yield backend
+    finally:
+        scheduler.stop()
+        backend.keep_sessions()
+        writer.stop()
+        assert not failures
+
+
+def holding(version: int, digest: bytes) -> Hello:
+    bundle = small_model().manifest.bundle_digest
+    return replace(HELLO, held=HeldModel(bundle_digest=bundle, version=version, weights_digest=digest))
+
+
+def test_a_device_goes_on_from_its_version_at_the_next_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        first = update_after(connection, outlet, 1)
+        second = update_after(connection, outlet, 2)
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend, holding(2, second.result_digest))
+        assert kinds(connection.greeting()) == [Welcome]
+        third = update_after(connection, outlet, 3)
+        assert (third.base_version, third.base_digest) == (2, second.result_digest)
+        connection.close()
+    with process(tmp_path) as backend:
+        connection, _ = connect(backend, holding(1, first.result_digest))
+        assert connection.greeting()[1:] == [second, third], "what was on the way when the process ended"
+    assert "its session goes on from version 2 on disk" in caplog.text
+
+
+def test_a_device_that_is_ahead_of_the_disk_gets_a_snapshot_of_what_is_there(tmp_path: Path) -> None:
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        first = update_after(connection, outlet, 1)
+        copy = wait_for_file(tmp_path)
+        second = update_after(connection, outlet, 2)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(copy)
+    for version, digest in ((2, second.result_digest), (1, second.result_digest), (0, first.result_digest)):
+        with process(tmp_path) as backend:
+            connection, _ = connect(backend, holding(version, digest))
+            _, header, *chunks = connection.greeting()
+            assert isinstance(header, SnapshotHeader)
+            assert (header.version, header.weights_digest) == (1, first.result_digest)
+            assert set(kinds(chunks)) == {ModelChunk}
+
+
+def wait_for_file(folder: Path) -> bytes:
+    """Return the bytes of the one checkpoint once it is there."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not (found := list(folder.glob("*.safetensors"))):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    return found[0].read_bytes()
+
+
+def test_the_same_version_of_other_weights_is_no_version_to_go_on_from(tmp_path: Path) -> None:
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        here = update_after(connection, outlet, 1)
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    with process(tmp_path, seed=5) as backend:
+        connection, outlet = connect(backend, holding(1, here.result_digest))
+        connection.greeting()
+        there = update_after(connection, outlet, 1)
+        assert there.version == here.version
+        assert there.result_digest != here.result_digest
+        connection.close()
+        connection, _ = connect(backend, holding(1, here.result_digest))
+        assert SnapshotHeader in kinds(connection.greeting())
+
+
+def test_a_session_that_was_forgotten_in_memory_is_taken_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_module, "KEPT_SESSIONS", 1)
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        update = update_after(connection, outlet, 1)
+        connection.close()
+        other, _ = connect(backend, replace(HELLO, device_id="camera-2"))
+        other.close()
+        connection, _ = connect(backend, holding(1, update.result_digest))
+        assert kinds(connection.greeting()) == [Welcome]
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"restore_between_phases": True}])
+def test_a_process_of_another_kind_starts_the_device_afresh(
+    tmp_path: Path, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        update = update_after(connection, outlet, 1)
+    with process(tmp_path, **changes) as backend:
+        connection, outlet = connect(backend, holding(1, update.result_digest))
+        assert SnapshotHeader in kinds(connection.greeting())
+        assert update_after(connection, outlet, 1).version == 1
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "another student, other starting weights or another kind of training" in warning.getMessage()
+
+
+def test_a_process_with_other_settings_of_training_goes_on(tmp_path: Path) -> None:
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        update = update_after(connection, outlet, 1)
+    with process(tmp_path, learning_rate=0.01, selection="random", codec="mask-float16", batch_norm="train") as backend:
+        connection, outlet = connect(backend, holding(1, update.result_digest))
+        assert kinds(connection.greeting()) == [Welcome]
+        later = update_after(connection, outlet, 1)
+    assert (later.base_version, later.base_digest, later.codec) == (1, update.result_digest, "mask-float16")

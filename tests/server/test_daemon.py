@@ -173,3 +173,10 @@ def test_classes_that_the_teacher_never_names_are_told(caplog: pytest.LogCapture
 def test_a_teacher_that_names_no_class_of_the_student_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="names none of the classes boat, sofa"):
         check_teachable(CAMVID11, VOC21.subset(["boat", "sofa"]))
+
+
+def test_a_folder_for_sessions_that_cannot_be_used_is_told_at_the_start(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot keep sessions in --state-folder") as caught:
+        run([*arguments, "--state-folder", str(tmp_path / "file" / "sessions")])
+    assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from tests.server.session_support import (
@@ -22,7 +23,7 @@ from tests.server.session_support import (
 from ams_common.budget import batch_target_bytes, parameters_for_budget
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
-from ams_common.errors import CodecError
+from ams_common.errors import AmsError, CodecError
 from ams_common.layout import weights_digest
 from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
 from ams_common.update_codec import CODECS, DEFAULT_CODEC
@@ -35,7 +36,7 @@ from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
 from ams_server.backend import StartingModel, new_session, starting_model
 from ams_server.buffer import TrainingBuffer
-from ams_server.edge_session import KEPT_UPDATES, DeviceBudget, EdgeSession
+from ams_server.edge_session import KEPT_UPDATES, UPDATES_IN_STATE, DeviceBudget, EdgeSession
 from ams_server.learners.ams import AmsLearner
 from ams_server.students.export import student_vector
 
@@ -275,3 +276,98 @@ def test_a_scene_that_stands_still_is_sampled_and_trained_less_often() -> None:
     control = session.control()
     assert control.sampling_hz == pytest.approx(0.1)
     assert control.update_interval_s > 10
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "codec": "mask-float16"},
+        {"restore_between_phases": True, "batch_norm": "train"},
+        {"selection": "random", "budget": DeviceBudget(uplink_bps=0, downlink_bps=20_000)},
+    ],
+)
+def test_a_session_that_goes_on_from_a_state_trains_on_bit_for_bit(changes: dict[str, Any]) -> None:
+    before, after = small_session(**changes), small_session(**changes)
+    for number in range(1, 4):
+        for session in (before, after):
+            session.ingest(colour_batch(number, 10.0 * number, 10.0 * number + 1), RUN)
+        trained(before)
+    after.load_state(before.state())
+    assert (after.mirror.version, after.mirror.digest) == (3, before.mirror.digest)
+    assert after.control() == before.control()
+    for number in range(4, 6):
+        for session in (before, after):
+            session.ingest(colour_batch(number, 10.0 * number), RUN)
+            trained(session)
+        assert after.mirror.recent_updates[-1].payload == before.mirror.recent_updates[-1].payload
+        assert after.mirror.digest == before.mirror.digest
+        assert after.mirror.version == before.mirror.version == number
+
+
+def test_a_state_brings_the_updates_that_may_be_on_the_way() -> None:
+    before, after = small_session(steps=1), small_session(steps=1)
+    for number in range(1, 6):
+        before.ingest(colour_batch(number, 10.0 * number), RUN)
+        trained(before)
+    after.load_state(before.state())
+    assert after.mirror.recent_updates == before.mirror.recent_updates[-UPDATES_IN_STATE:]
+    patcher = running_edge(small_session())
+    for update in before.mirror.recent_updates[:-UPDATES_IN_STATE] + after.mirror.recent_updates:
+        patcher.apply(update)
+    assert patcher.state is not None
+    np.testing.assert_array_equal(patcher.state.vector, after.mirror.weights)
+
+
+def test_a_state_does_not_change_with_the_session_it_came_from() -> None:
+    session = small_session(steps=1)
+    session.ingest(colour_batch(1, 0.0), RUN)
+    trained(session)
+    state = session.state()
+    copies = {name: array.copy() for name, array in state.items()}
+    session.ingest(colour_batch(2, 10.0), RUN)
+    trained(session)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, copies[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weights", np.zeros(3, np.float32)),
+        ("weights", np.zeros(10**4)),
+        ("version", np.array(-1)),
+        ("version", np.array(2**60)),
+        ("bits_per_parameter", np.array(np.nan)),
+        ("learner.trainer.step_count", np.array(np.inf)),
+        ("learner.trainer.phases", np.array(np.nan)),
+        ("learner.trainer.second_moment", np.full(3, -1, np.float32)),
+        ("learner.sampling.rate_hz", np.array(-1.0)),
+        ("learner.pacing.rates_hz", np.array([np.inf, np.nan])),
+        ("learner.pacing.rates_hz", np.ones(6)),
+        ("learner.pacing.slow", np.array(2)),
+        ("update.1", np.frombuffer(b"nonsense", np.uint8)),
+    ],
+)
+def test_a_foreign_state_is_refused(name: str, value: npt.NDArray[Any]) -> None:
+    session = small_session(steps=1)
+    session.ingest(colour_batch(1, 0.0), RUN)
+    trained(session)
+    state = session.state()
+    assert name in state
+    with pytest.raises(AmsError):
+        small_session().load_state({**state, name: value})
+    missing = {key: array for key, array in state.items() if key != name}
+    if not name.startswith("update."):
+        with pytest.raises(AmsError):
+            small_session().load_state(missing)
+
+
+def test_weights_that_are_not_finite_never_become_a_mirror() -> None:
+    session = small_session()
+    state = session.state()
+    weights = state["weights"].copy()
+    weights[-1] = np.inf
+    with pytest.raises(AmsError, match="not finite"):
+        session.load_state({**state, "weights": weights})
+    assert session.mirror.version == 0

@@ -52,3 +52,29 @@ def test_a_fixed_interval_stays() -> None:
 def test_an_interval_of_zero_is_refused() -> None:
     with pytest.raises(ValidationError):
         PacingConfig(update_interval_s=0)
+
+
+def test_a_later_controller_goes_on_where_one_was() -> None:
+    before = PacingController(PacingConfig(update_interval_s=10))
+    for rate_hz in (0.5, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1):
+        before.observe(rate_hz)
+    after = PacingController(PacingConfig(update_interval_s=10))
+    after.load_state(before.state())
+    assert (after.interval_s, after.slow) == (before.interval_s, True)
+    for rate_hz in (0.2, 0.9, 0.9, 0.1):
+        assert after.observe(rate_hz) == before.observe(rate_hz)
+
+
+def test_a_state_is_kept_within_the_configuration_it_comes_to() -> None:
+    before = PacingController(PacingConfig(update_interval_s=10))
+    for _ in range(8):
+        before.observe(0.1)
+    assert before.interval_s > 12
+    for config, expected_s in (
+        (PacingConfig(update_interval_s=2), 12.0),
+        (PacingConfig(update_interval_s=100), 100.0),
+        (PacingConfig(update_interval_s=10, adaptive_pacing=False), 10.0),
+    ):
+        after = PacingController(config)
+        after.load_state(before.state())
+        assert after.interval_s == expected_s

@@ -114,3 +114,12 @@ def test_a_clock_that_went_back_does_not_stop_the_controller() -> None:
 def test_limits_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"min_sampling_hz=2.0 is above max_sampling_hz=1.0"):
         SamplingConfig(min_sampling_hz=2.0)
+
+
+def test_a_later_controller_goes_on_with_the_rate_within_its_own_limits() -> None:
+    state = {"rate_hz": np.array(0.5)}
+    for least_hz, most_hz, expected_hz in ((0.1, 1.0, 0.5), (0.1, 0.3, 0.3), (0.7, 1.0, 0.7)):
+        controller = SamplingController(SamplingConfig(min_sampling_hz=least_hz, max_sampling_hz=most_hz))
+        controller.load_state(state)
+        assert controller.rate_hz == expected_hz
+        assert controller.state() == {"rate_hz": np.array(expected_hz)}

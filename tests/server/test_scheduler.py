@@ -37,6 +37,7 @@ class ScriptedSession:
     def __init__(self, device_id: str = "camera-1", calls: Mailbox | None = None) -> None:
         self.device_id = device_id
         self.mirror = mirror_at(0)
+        self.lock = threading.Lock()
         self.calls = calls or Mailbox()
         self.wanted = CONTROL
         self.due = False
@@ -397,3 +398,25 @@ def test_a_stop_may_come_twice_and_before_the_start() -> None:
     scheduler.stop()
     scheduler.stop()
     assert "worker" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_who_keeps_sessions_is_told_of_the_new_mirror_of_a_connected_device() -> None:
+    told = Mailbox()
+
+    def on_update(session: EdgeSession) -> None:
+        assert not session.lock.locked()
+        told.put((session.device_id, session.mirror.version))
+
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None, SystemClock(), on_update)
+    session, outlet = ScriptedSession(), FakeOutlet()
+    session.at_train = lambda: session.lock.locked() or pytest.fail("trained without the lock")
+    scheduler.start()
+    scheduler.attach(as_session(session), outlet, RUN)
+    submit(scheduler, session, 1)
+    outlet.sent.wait_count(Control)
+    session.at_train = lambda: scheduler.detach(as_session(session), outlet)
+    submit(scheduler, session, 2)
+    session.calls.wait_count(tuple, 4)
+    scheduler.stop()
+    assert told.items == [("camera-1", 1)]
+    assert session.mirror.version == 2, "it is kept when its device has left"

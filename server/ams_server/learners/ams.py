@@ -9,6 +9,7 @@ from ams_server.buffer import TrainingBuffer
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
+from ams_server.state import State, part_of, prefixed
 from ams_server.trainer import PhaseResult, Trainer
 
 EARLY_SHARE = 0.8
@@ -86,3 +87,21 @@ class AmsLearner:
         self._trained_capture_us = self._newest_capture_us
         self.pacing.observe(self.sampling.rate_hz)
         return result
+
+    def state(self) -> State:
+        """Return copies of the states of trainer, sampling rate and pace."""
+        return {
+            **prefixed("trainer", self.trainer.state()),
+            **prefixed("sampling", self.sampling.state()),
+            **prefixed("pacing", self.pacing.state()),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from `state`.
+
+        Raises:
+            ModelError: a part is missing or does not fit.
+        """
+        self.trainer.load_state(part_of(state, "trainer"))
+        self.sampling.load_state(part_of(state, "sampling"))
+        self.pacing.load_state(part_of(state, "pacing"))

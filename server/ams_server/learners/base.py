@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ams_common.classes import UInt8Array
+from ams_server.state import State
 from ams_server.trainer import PhaseResult, Trainer
 
 
@@ -69,6 +70,18 @@ class Learner(Protocol):
 
         A phase without steps found nothing to learn, and nothing has changed. One that failed has been undone, by `stopping`
         for example, which is asked before each step; it is not tried again before there are new frames.
+        """
+        ...
+
+    def state(self) -> State:
+        """Return copies of what a later learner needs to go on, beside the weights, the frames and what belongs to the run."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Go on from `state`; the weights come through `Trainer.adopt`. After an error the learner is of no use any more.
+
+        Raises:
+            ModelError: a part is missing or does not fit.
         """
         ...
 
