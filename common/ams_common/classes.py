@@ -225,7 +225,21 @@ STREET7 = _set(
     ("car", "00008e", "truck bus train van"),
 )
 
-BUILT_IN = {each.name: each for each in (CITYSCAPES19, CAMVID11, VOC21, ADE20K32, ADE20K150, STREET7)}
+# The classes that the evaluation of Just-In-Time counts; the other objects of its teacher are background.
+LVS9 = _set(
+    "lvs9",
+    ("background", "000000", ""),
+    ("bird", "a52a2a", ""),
+    ("bike", "770b20", "bicycle motorcycle motorbike minibike bicyclist"),
+    ("auto", "00008e", "car truck bus van"),
+    ("dog", "00e2fc", ""),
+    ("elephant", "6e4c00", ""),
+    ("giraffe", "d2b450", ""),
+    ("horse", "b6b6ff", ""),
+    ("person", "dc143c", "pedestrian rider"),
+)
+
+BUILT_IN = {each.name: each for each in (CITYSCAPES19, CAMVID11, VOC21, ADE20K32, ADE20K150, STREET7, LVS9)}
 
 
 def load_class_set(name_or_path: str) -> ClassSet:

@@ -22,7 +22,8 @@ class LabelConfig(PartConfig):
     """What the student tells apart."""
 
     class_set: str = "cityscapes19"
-    """Class set of the student's labels: cityscapes19, camvid11, voc21, ade20k32, ade20k150, street7, or a TOML file."""
+    """Class set of the student's labels: cityscapes19, camvid11, voc21, ade20k32, ade20k150, street7, lvs9, or a TOML
+    file."""
     classes: list[str] = Field(default_factory=list)
     """Names of the classes of that set to keep, all by default; the teacher's other labels are ignored."""
     codec: Literal["", "gap-zstd", "mask-float16"] = ""

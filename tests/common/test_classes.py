@@ -38,6 +38,7 @@ def test_the_built_in_sets_have_their_published_sizes_and_orders() -> None:
         "ade20k32": 32,
         "ade20k150": 150,
         "street7": 7,
+        "lvs9": 9,
     }
     # Cityscapes train ids, as listed beside the data sets that use them.
     assert [CITYSCAPES19.names[number] for number in (0, 1, 8, 10, 11, 13, 18)] == [

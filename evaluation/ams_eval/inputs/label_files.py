@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ams_common.classes import IGNORE, ClassSet, UInt8Array
 from ams_common.errors import ConfigurationError
+from ams_edge.frame import Frame
 from ams_eval.inputs.frame_range import FrameRange
 from ams_eval.inputs.naming import in_natural_order
+from ams_eval.inputs.pictures import read_picture
 from ams_server.teachers.network import file_digest, identity_of
 from ams_server.teachers.precomputed import label_array_shape, read_label_array, read_label_png
 
+Colour: TypeAlias = tuple[int, int, int]
+"""RGB in 0..255."""
 ReadLabels: TypeAlias = Callable[[Path], UInt8Array]
-"""Returns the label map, uint8 [H, W], in a file. Raises ConfigurationError."""
+"""Returns the label map, uint8 [H, W], in a file. Raises AmsError."""
+MOST_STRANGE = 0.5
+"""Largest part of a label image that may have colours of no class: pictures made by people have some."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +42,7 @@ class StoredLabels:
         """Return the labels, uint8 [H, W], of the frame with an index; None for a frame that has none.
 
         Raises:
-            ConfigurationError: they cannot be read.
+            AmsError: they cannot be read.
         """
         found = self.read(frame_index)
         return None if found is None else np.where(found < len(self.classes), found, np.uint8(IGNORE))
@@ -66,7 +73,7 @@ def image_labels(
     """Return the labels in one file for each frame that a recording has; None for a frame without labels.
 
     Raises:
-        ConfigurationError: a file cannot be opened, or the first label map has not the shape of the frames.
+        AmsError: a file cannot be read, or the first label map has not the shape of the frames.
     """
     assert len(files) == frames.count
 
@@ -112,6 +119,31 @@ def mapped_values(values: Mapping[int, int]) -> ReadLabels:
     for value, label in values.items():
         table[value] = label
     return lambda path: table[read_label_png(path)]
+
+
+def mapped_colours(labels: Mapping[Colour, int]) -> ReadLabels:
+    """Return a reader of colour pictures whose colours mean `labels`; others mean none.
+
+    It raises ConfigurationError for a picture that is mostly of other colours, and SourceError for one that cannot be read.
+    """
+    known = np.sort(_packed(np.array(list(labels), np.uint32)))
+    by_colour = {int(_packed(np.array(colour, np.uint32))): label for colour, label in labels.items()}
+    table = np.array([by_colour[int(each)] for each in known], np.uint8)
+
+    def read(path: Path) -> UInt8Array:
+        colours = _packed(Frame(read_picture(path), index=0, capture_time_s=0.0).image.astype(np.uint32))
+        places = np.minimum(np.searchsorted(known, colours), len(known) - 1)
+        strange = known[places] != colours
+        if strange.mean() > MOST_STRANGE:
+            raise ConfigurationError(f"label image {str(path)!r} has other colours than those of its data set")
+        return np.where(strange, np.uint8(IGNORE), table[places])
+
+    return read
+
+
+def _packed(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Return each colour, [..., 3], as one number."""
+    return np.asarray(colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2], np.uint32)
 
 
 def check_count(path: Path, count: int, frames: FrameRange) -> None:

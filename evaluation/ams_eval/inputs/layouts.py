@@ -1,22 +1,23 @@
-"""Opens what a path names, in whatever layout it is: a video file or a folder of frames, with labels beside it."""
+"""Opens what a path names, in whatever layout it is."""
 
-import logging
-from dataclasses import replace
 from pathlib import Path
 
-from ams_common.classes import load_class_set
 from ams_common.errors import ConfigurationError, SourceError
-from ams_eval.inputs.frame_range import FrameRange
+from ams_eval.inputs.a2d2 import a2d2
+from ams_eval.inputs.camvid import camvid
+from ams_eval.inputs.cityscapes import cityscapes
+from ams_eval.inputs.folders import frame_folder
 from ams_eval.inputs.input_config import InputConfig
-from ams_eval.inputs.label_files import StoredLabels, array_labels, label_folder
+from ams_eval.inputs.lvs import lvs
 from ams_eval.inputs.recording import Recording
-from ams_eval.inputs.video import open_video
+from ams_eval.inputs.video import video_file
 
-_log = logging.getLogger(__name__)
+DATA_SETS = (cityscapes, a2d2, camvid)
+FOLDERS = (lvs, frame_folder)
 
 
 def open_recordings(path: Path, config: InputConfig) -> list[Recording]:
-    """Return the recordings that `path` names, at least one.
+    """Return the recordings that `path` names, at least one: a video, or a folder in a layout that is known.
 
     Raises:
         SourceError: there is nothing, or nothing that can be read.
@@ -24,33 +25,15 @@ def open_recordings(path: Path, config: InputConfig) -> list[Recording]:
     """
     if not path.exists():
         raise SourceError(f"there is no video or folder {str(path)!r}")
-    return video_file(path, config)
-
-
-def video_file(path: Path, config: InputConfig) -> list[Recording]:
-    """Return the recording of a video file, with human labels where there are any.
-
-    Raises:
-        SourceError: the file cannot be read, or holds no video.
-        ConfigurationError: labels do not match the frames, or a setting does not fit.
-    """
-    recording, frames = open_video(path, config)
-    return [replace(recording, human=_human_labels(path, config, frames))]
-
-
-def _human_labels(path: Path, config: InputConfig, frames: FrameRange) -> StoredLabels | None:
-    labels = config.human_labels or _labels_beside(path)
-    if labels is None:
-        return None
-    if config.label_classes:
-        classes = load_class_set(config.label_classes)
-        return label_folder(labels, classes, frames) if labels.is_dir() else array_labels(labels, classes, frames)
-    if config.human_labels is not None:
-        raise ConfigurationError(f"--human-labels {str(labels)!r} needs --label-classes: what do its numbers mean?")
-    _log.warning("labels %s are left out: say with --label-classes what their numbers mean", labels)
-    return None
-
-
-def _labels_beside(path: Path) -> Path | None:
-    places = (path.with_name(f"{path.stem}.labels.npz"), path.with_name(f"{path.stem}.labels"))
-    return next((place for place in places if place.exists()), None)
+    if not path.is_dir():
+        return video_file(path, config)
+    folder = path.absolute()  # its own name and those of the folders above tell what it is
+    for layout in DATA_SETS:
+        if recordings := layout(folder, config):
+            if config.human_labels is not None:
+                raise ConfigurationError(f"--human-labels is not for {str(path)!r}, a data set with labels of its own")
+            return recordings
+    for layout in FOLDERS:
+        if recordings := layout(folder, config):
+            return recordings
+    raise SourceError(f"folder {str(path)!r} has no video and no frames, and is no data set that is known")

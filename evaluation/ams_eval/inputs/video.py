@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ams_edge.frame import Frame
 from ams_edge.media import CaptureTimes, Media
 from ams_eval.inputs.frame_range import FrameRange, end_s, positions
 from ams_eval.inputs.input_config import InputConfig
+from ams_eval.inputs.labels_beside import human_labels, teacher_labels
 from ams_eval.inputs.naming import recording_name
 from ams_eval.inputs.recording import Recording
 from ams_server.teachers.network import file_digest, identity_of
@@ -21,6 +23,17 @@ from ams_server.teachers.network import file_digest, identity_of
 class _Shown(NamedTuple):
     picture: av.VideoFrame
     time_s: float
+
+
+def video_file(path: Path, config: InputConfig) -> list[Recording]:
+    """Return the recording of a video file, with the labels that lie beside it.
+
+    Raises:
+        SourceError: the file cannot be read, or holds no video.
+        ConfigurationError: labels do not match the frames, or a setting does not fit.
+    """
+    recording, frames = open_video(path, config)
+    return [replace(recording, human=human_labels(path, config, frames), teacher=teacher_labels(path, config, frames))]
 
 
 def open_video(path: Path, config: InputConfig) -> tuple[Recording, FrameRange]:
