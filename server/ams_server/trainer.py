@@ -51,7 +51,7 @@ class _Before(NamedTuple):
     """What a phase changes, as it was before."""
 
     weights: Tensor
-    optimizer: OptimizerState
+    optimizer: State
     phases: int
     moved: Int64Array
 
