@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 30
 _LEAST_SCALE = 0.72
 """A page scrolls a drawing sideways rather than shrink it further."""
 _PIXELS_PER_TICK_X, _PIXELS_PER_TICK_Y = 90, 42
+_ROW_PIXELS, _LINE_PIXELS = 10, 15
 
 
 class Span(NamedTuple):
@@ -28,25 +29,47 @@ class Span(NamedTuple):
         return (value - self.low) / (self.high - self.low)
 
 
+class LogSpan(NamedTuple):
+    """Range of an axis on which equal ratios are equally far apart; both ends are above 0."""
+
+    low: float
+    high: float
+
+    def share(self, value: float) -> float:
+        """Return where `value` lies, 0 at `low` and below to 1 at `high`."""
+        return math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+
+
+class Dot(NamedTuple):
+    """A point with a name."""
+
+    x: float
+    y: float
+    name: str
+    style: str
+
+
 @dataclass(kw_only=True)
 class Chart:
     """A plot under construction: the axes first, then what is drawn over them, in the order of the calls."""
 
     title: str
     """Read aloud to those who cannot see."""
-    x: Span
-    y: Span
+    x: Span | LogSpan
+    y: Span | LogSpan
     y_unit: str = ""
     x_unit: str = "s"
     height: int = 220
     width: int = WIDE
+    tick_rows: int = 0
+    """Rows of strokes below the plot; without any, strokes stand on its foot."""
     _parts: list[str] = field(default_factory=list)
 
     def band(self, start: float, end: float, name: str, *, shaded: bool) -> None:
         """Mark a stretch of the x axis: by its name where there is room, and by shading it."""
         left, right = self._x(start), self._x(end)
         if shaded:
-            height = self.height - TOP - BOTTOM
+            height = self._foot - TOP
             self._parts.append(f'<rect class="band" x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" height="{height}"/>')
         if self.width == WIDE:
             self._text((left + right) / 2, TOP - 10, name, "middle", "phase")
@@ -75,11 +98,36 @@ class Chart:
         self._parts.append(f'<path class="level {style}" d="M{LEFT} {height:.1f}H{self.width - RIGHT}"/>')
         self._text(self.width - RIGHT - 4, height - 5, name, "end", f"note {style}")
 
-    def ticks(self, xs: Iterable[float]) -> None:
-        """Mark moments by short strokes at the bottom."""
-        foot = self.height - BOTTOM
-        strokes = "".join(f"M{self._x(x):.1f} {foot}v-7" for x in xs)
-        self._parts.append(f'<path class="tick" d="{strokes}"/>')
+    def upright(self, x: float, style: str) -> None:
+        """Draw a dashed line from the foot to the top."""
+        self._parts.append(f'<path class="level {style}" d="M{self._x(x):.1f} {self._foot}V{TOP}"/>')
+
+    def range(self, xs: Sequence[float], lower: Sequence[float], upper: Sequence[float], style: str) -> None:
+        """Fill the area between two lines, where both are known, in the colour of `style`."""
+        known = [each for each in zip(xs, lower, upper, strict=True) if not math.isnan(each[1] + each[2])]
+        there = [f"{self._x(x):.1f},{self._y(up):.1f}" for x, _, up in known]
+        back = [f"{self._x(x):.1f},{self._y(low):.1f}" for x, low, _ in reversed(known)]
+        self._parts.append(f'<polygon class="range {style}" points="{" ".join(there + back)}"/>')
+
+    def speck(self, x: float, y: float, style: str) -> None:
+        """Mark a point without a name."""
+        self._parts.append(f'<circle class="speck {style}" cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3"/>')
+
+    def dots(self, dots: Sequence[Dot]) -> None:
+        """Mark points with their names beside them, moved up or down where they would cover each other."""
+        foot = -math.inf
+        for dot in sorted(dots, key=lambda each: self._y(each.y)):
+            x, y = self._x(dot.x), self._y(dot.y)
+            foot = max(y + 4, foot + _LINE_PIXELS)
+            left = x > self.width * 0.75
+            self._parts.append(f'<circle class="dot {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>')
+            self._text(x - 11 if left else x + 11, foot, dot.name, "end" if left else "start", "name")
+
+    def ticks(self, xs: Iterable[float], style: str = "", row: int = 0) -> None:
+        """Mark moments by short strokes at the bottom, or in a row below the plot where there are rows."""
+        start = self._foot + 3 + _ROW_PIXELS * row if self.tick_rows else self._foot - 7
+        strokes = "".join(f"M{self._x(x):.1f} {start}v7" for x in xs)
+        self._parts.append(f'<path class="tick {style}" d="{strokes}"/>'.replace(' "', '"'))
 
     def bar(self, centre: float, width: float, start: float, end: float, style: str, hint: str) -> None:
         """Draw an upright piece of a bar from `start` to `end`; `hint` shows under the pointer."""
@@ -98,15 +146,15 @@ class Chart:
 
     def _grid(self) -> str:
         parts = []
-        foot, right = self.height - BOTTOM, self.width - RIGHT
-        for value in nice_ticks(self.y, round((foot - TOP) / _PIXELS_PER_TICK_Y)):
+        foot, right = self._foot, self.width - RIGHT
+        for value in ticks_of(self.y, round((foot - TOP) / _PIXELS_PER_TICK_Y)):
             y = self._y(value)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
             parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end", "scale"))
-        steps = nice_ticks(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X))
+        steps = ticks_of(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X))
         units = [""] * (len(steps) - 1) + [f" {self.x_unit}"]
         for value, unit in zip(steps, units, strict=True):
-            parts.append(_text(self._x(value), foot + 18, f"{value:g}{unit}".rstrip(), "middle", "scale"))
+            parts.append(_text(self._x(value), self.height - 12, f"{value:g}{unit}".rstrip(), "middle", "scale"))
         parts.append(f'<path class="axis" d="M{LEFT} {foot}H{right}"/>')
         parts.append(_text(LEFT - 8, TOP - 10, self.y_unit, "end", "scale unit"))
         return "".join(parts)
@@ -114,11 +162,38 @@ class Chart:
     def _text(self, x: float, y: float, text: str, anchor: str, style: str) -> None:
         self._parts.append(_text(x, y, text, anchor, style))
 
+    @property
+    def _foot(self) -> int:
+        """Height of the x axis in pixels from the top."""
+        return self.height - BOTTOM - _ROW_PIXELS * self.tick_rows
+
     def _x(self, value: float) -> float:
         return LEFT + (self.width - LEFT - RIGHT) * min(1.0, max(0.0, self.x.share(value)))
 
     def _y(self, value: float) -> float:
-        return TOP + (self.height - TOP - BOTTOM) * (1 - min(1.0, max(0.0, self.y.share(value))))
+        return TOP + (self._foot - TOP) * (1 - min(1.0, max(0.0, self.y.share(value))))
+
+
+def ticks_of(span: Span | LogSpan, about: int) -> list[float]:
+    """Return round values within `span`, `about` so many."""
+    return nice_ticks(span, about) if isinstance(span, Span) else log_ticks(span, about)
+
+
+def log_ticks(span: LogSpan, about: int) -> list[float]:
+    """Return 1, 2 and 5 times the powers of ten within `span`, or the powers alone where these would be too many."""
+    powers = range(math.floor(math.log10(span.low)), math.ceil(math.log10(span.high)) + 1)
+    values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    within = [value for value in values if span.low * 0.999 <= value <= span.high * 1.001]
+    return within if len(within) <= 1.5 * about else [value for value in within if math.log10(value).is_integer()]
+
+
+def log_span(values: Iterable[float], *, least: float) -> LogSpan:
+    """Return an axis around all values above `least`, from a 1, 2 or 5 times a power of ten to another one."""
+    known = [value for value in values if value > least]
+    low, high = min(known, default=least), max(known, default=10 * least)
+    steps = [factor * 10.0**power for power in range(-6, 10) for factor in (1, 2, 5)]
+    below = max(step for step in steps if step <= low / 1.1)
+    return LogSpan(below, min(step for step in steps if step >= max(high * 1.1, 5 * below)))
 
 
 def nice_ticks(span: Span, about: int) -> list[float]:
@@ -135,6 +210,11 @@ def span_above_zero(*series: Iterable[float]) -> Span:
     """Return an axis from 0 to a little above the greatest value of all series; NaN does not count."""
     values = [value for each in series for value in each if not math.isnan(value)]
     return Span(0.0, max(values, default=0.0) * 1.12 or 1.0)
+
+
+def thinned(count: int, most: int = WIDE) -> slice:
+    """Return which of `count` points to draw, so that no more than `most` are: more are not seen."""
+    return slice(None, None, max(1, math.ceil(count / most)))
 
 
 def mean_rates(times: Sequence[float], totals: Sequence[float], period: float) -> list[float]:

@@ -1,18 +1,17 @@
 """The page: one HTML file with everything in it, for a browser without a network."""
 
 import html
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from ams_eval.judging import Moment
 from ams_eval.report.charts import age_chart, latency_chart, miou_chart, rates_chart, sampling_chart
+from ams_eval.report.parts import card, document, legend, table, tiles
 from ams_eval.report.pictures import moment_pictures
 from ams_eval.result import DemoResult, Numbers, facts, number, percent, points
 from ams_eval.scores import WINDOW_S, Comparison
 
-_CSS = Path(__file__).with_name("page.css")
 _MODELS_KEY = (("adapted", "with adaptation"), ("without", "without"))
 _PARTS_KEY = (
     ("encode", "encode"),
@@ -48,13 +47,7 @@ def render_report(result: DemoResult, numbers: Numbers) -> str:
         _table(result, numbers),
         _settings(result),
     )
-    head = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Adaptive Model Streaming on {html.escape(result.title)}</title>"
-        f"<style>{_CSS.read_text(encoding='utf-8')}</style></head>"
-    )
-    return f"{head}<body><main>{''.join(sections)}</main></body></html>\n"
+    return document(f"Adaptive Model Streaming on {result.title}", sections)
 
 
 def headline(numbers: Numbers) -> str:
@@ -94,7 +87,7 @@ def _slide(pictures: list[tuple[Moment, dict[str, str]]]) -> str:
 
 def _tiles(result: DemoResult, numbers: Numbers) -> str:
     up, down = result.budgets
-    tiles = [
+    entries = [
         ("gain against the teacher", points(numbers.teacher_adapted - numbers.teacher_without), "points of mIoU"),
         ("uplink", number(numbers.uplink_kbps, 0), f"kbit/s of {up:g}" if up else "kbit/s"),
         ("downlink", number(numbers.downlink_kbps, 0), f"kbit/s of {down:g}" if down else "kbit/s"),
@@ -103,18 +96,15 @@ def _tiles(result: DemoResult, numbers: Numbers) -> str:
     ]
     if result.judgement.exact is not None:
         gain = points(numbers.exact_adapted - numbers.exact_without)
-        tiles.insert(1, ("gain against exact labels", gain, "points of mIoU"))
-    cells = "".join(
-        f'<div class="tile"><dt>{name}</dt><dd>{value}</dd><dd class="more">{unit}</dd></div>' for name, value, unit in tiles
-    )
-    return f'<dl class="tiles">{cells}</dl>'
+        entries.insert(1, ("gain against exact labels", gain, "points of mIoU"))
+    return tiles(entries)
 
 
 def _over_time(result: DemoResult) -> str:
     judgement = result.judgement
-    charts = _card("Against the teacher", _key(_MODELS_KEY), miou_chart(result, judgement.teacher, "the teacher"))
+    charts = card("Against the teacher", legend(_MODELS_KEY), miou_chart(result, judgement.teacher, "the teacher"))
     if judgement.exact is not None:
-        charts += _card("Against the exact labels", _key(_MODELS_KEY), miou_chart(result, judgement.exact, "the exact labels"))
+        charts += card("Against the exact labels", legend(_MODELS_KEY), miou_chart(result, judgement.exact, "the exact labels"))
     return (
         f"<h2>Over time</h2><p>mIoU in a window of {WINDOW_S:g} s around each moment. Strokes at the bottom are updates taking "
         f"effect.</p>{charts}"
@@ -154,7 +144,7 @@ def _per_class(result: DemoResult) -> str:
     )
     return (
         "<h2>Class by class</h2><p>Intersection over union with the teacher over the whole recording.</p>"
-        f'<div class="card">{_key(_MODELS_KEY)}<div class="classes">{rows}</div></div>{_phase_table(result)}'
+        f'<div class="card">{legend(_MODELS_KEY)}<div class="classes">{rows}</div></div>{_phase_table(result)}'
     )
 
 
@@ -179,7 +169,7 @@ def _phase_table(result: DemoResult) -> str:
     heads = ["mIoU by scene", "teacher: without", "with", "gain"]
     if result.judgement.exact is not None:
         heads += ["exact: without", "with", "gain"]
-    return f'<div class="card wide">{_rows(heads, rows)}</div>'
+    return f'<div class="card wide">{table(heads, rows)}</div>'
 
 
 def _phase_scores(comparison: Comparison, start_s: float, end_s: float) -> list[str]:
@@ -188,14 +178,14 @@ def _phase_scores(comparison: Comparison, start_s: float, end_s: float) -> list[
 
 
 def _network(result: DemoResult) -> str:
-    key = _key((("up", "uplink: sampled frames as H.264"), ("down", "downlink: updates of the weights")))
-    ages = _key((("adapted", "age"), ("without", "interval")))
+    rates = legend((("up", "uplink: sampled frames as H.264"), ("down", "downlink: updates of the weights")))
+    ages = legend((("adapted", "age"), ("without", "interval")))
     return (
         "<h2>On the wire</h2><p>Means over the last two update intervals, counted by the edge while the video played. "
         "The first model came before it.</p>"
-        f"{_card('Rates beside the budgets', key, rates_chart(result))}"
-        f'<div class="pair">{_card("Frames per second sent to the server", "", sampling_chart(result))}'
-        f"{_card('Model age and update interval', ages, age_chart(result))}</div>"
+        f"{card('Rates beside the budgets', rates, rates_chart(result))}"
+        f'<div class="pair">{card("Frames per second sent to the server", "", sampling_chart(result))}'
+        f"{card('Model age and update interval', ages, age_chart(result))}</div>"
     )
 
 
@@ -208,7 +198,7 @@ def _updates(result: DemoResult, numbers: Numbers) -> str:
         f"<h2>Updates</h2><p>From the cut of a batch on the edge to the switch to the model that has learnt from it: "
         f"{number(numbers.update_latency_median_s, 1)} s in the median, {number(numbers.update_latency_max_s, 1)} s at most. "
         f"An update changed {np.median(changed):,.0f} parameters in {np.median(sizes_kb):.1f} kB (median).</p>"
-        f"{_card('Latency of each update, by version', _key(_PARTS_KEY, box=True), latency_chart(result.log))}"
+        f"{card('Latency of each update, by version', legend(_PARTS_KEY, box=True), latency_chart(result.log))}"
     )
 
 
@@ -219,9 +209,9 @@ def _table(result: DemoResult, numbers: Numbers) -> str:
     if result.judgement.exact is not None:
         scores.append(_score_row("mIoU against the exact labels", numbers.exact_without, numbers.exact_adapted))
         scores.append(["– the teacher itself", "", percent(numbers.exact_teacher), ""])
-    table = _rows(["", "without", "with", "gain"], scores)
-    rest = _rows(["", "measured", ""], [list(each) for each in facts(result.budgets, numbers)])
-    cards = f'<div class="card">{table}</div><div class="card facts">{rest}</div>'
+    agreement = table(["", "without", "with", "gain"], scores)
+    rest = table(["", "measured", ""], [list(each) for each in facts(result.budgets, numbers)])
+    cards = f'<div class="card">{agreement}</div><div class="card facts">{rest}</div>'
     return f'<h2>In numbers</h2><p></p><div class="pair">{cards}</div>'
 
 
@@ -233,20 +223,3 @@ def _settings(result: DemoResult) -> str:
     commands = "".join(f"<code>{html.escape(command)}</code>" for command in result.commands)
     versions = ", ".join(f"{html.escape(name)} {html.escape(number)}" for name, number in result.versions.items())
     return f"<h2>As it was run</h2><p>Two processes on this machine, over loopback.</p>{commands}<footer>{versions}</footer>"
-
-
-def _card(title: str, key: str, chart: str) -> str:
-    return f'<div class="card"><h3>{title}</h3>{key}<div class="wide">{chart}</div></div>'
-
-
-def _key(entries: Iterable[tuple[str, str]], *, box: bool = False) -> str:
-    shape = "box " if box else ""
-    return (
-        '<ul class="key">' + "".join(f'<li><i class="{shape}fill-{style}"></i>{name}</li>' for style, name in entries) + "</ul>"
-    )
-
-
-def _rows(heads: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
