@@ -404,3 +404,19 @@ def test_a_process_with_other_settings_of_training_goes_on(tmp_path: Path) -> No
         assert kinds(connection.greeting()) == [Welcome]
         later = update_after(connection, outlet, 1)
     assert (later.base_version, later.base_digest, later.codec) == (1, update.result_digest, "mask-float16")
+
+
+def test_a_session_goes_to_disk_when_its_device_leaves_and_when_it_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_module, "KEPT_SESSIONS", 1)
+    kept: list[str] = []
+    monkeypatch.setattr(CheckpointWriter, "keep", lambda writer, session: kept.append(session.device_id))
+    with process(tmp_path) as backend:
+        here = {name: connect(backend, replace(HELLO, device_id=name))[0] for name in "abc"}
+        assert not kept
+        here["a"].close()
+        assert kept == ["a"]
+        here["b"].close()
+        assert kept == ["a", "b", "a"]
+    assert sorted(kept[3:]) == ["b", "c"], "the end of the process"
