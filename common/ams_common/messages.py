@@ -39,6 +39,16 @@ class HeldModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartialSnapshot:
+    """The beginning of a snapshot that the edge has from a stream which broke off."""
+
+    encoded_digest: bytes
+    """The one of its SnapshotHeader."""
+    received_bytes: int
+    """Length of the beginning, at least 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hello:
     """First message of the edge on a stream."""
 
@@ -63,6 +73,8 @@ class Hello:
     """Time to build and warm a model; 0 before the first one."""
     held: HeldModel | None = None
     """The model the edge runs now; None on its very first run."""
+    partial: PartialSnapshot | None = None
+    """What it has of a snapshot; None when it awaits none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +132,11 @@ class SnapshotHeader:
     weights_digest: bytes
     """Digest of the flat vector that the chunks make up once decompressed."""
     encoded_bytes: int
-    """Sum of the chunks' lengths."""
+    """Length of the whole."""
+    encoded_digest: bytes = b""
+    """16 bytes (BLAKE2b) over the whole; empty from a server that cannot go on with a snapshot."""
+    first_byte: int = 0
+    """Offset of the first chunk: what comes before it the edge has said to hold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from ams_common.messages import (
     HeldModel,
     Hello,
     ModelChunk,
+    PartialSnapshot,
     Problem,
     ServerMessage,
     SnapshotHeader,
@@ -132,8 +133,12 @@ def _body(proto: pb.ClientMessage | pb.ServerMessage) -> tuple[str, Any]:
 
 def _hello_to_proto(hello: Hello) -> pb.Hello:
     fields = dict(vars(hello))
-    held = fields.pop("held")
-    return pb.Hello(**fields, held=None if held is None else pb.HeldModel(**vars(held)))
+    held, partial = fields.pop("held"), fields.pop("partial")
+    return pb.Hello(
+        **fields,
+        held=None if held is None else pb.HeldModel(**vars(held)),
+        partial=None if partial is None else pb.PartialSnapshot(**vars(partial)),
+    )
 
 
 def _hello_from_proto(proto: pb.Hello) -> Hello:
@@ -150,6 +155,7 @@ def _hello_from_proto(proto: pb.Hello) -> Hello:
         provider=check.optional_name("provider", proto.provider),
         build_time_ms=check.at_least_zero("build_time_ms", proto.build_time_ms),
         held=_held_from_proto(proto.held) if proto.HasField("held") else None,
+        partial=_partial_from_proto(proto.partial) if proto.HasField("partial") else None,
     )
 
 
@@ -158,6 +164,13 @@ def _held_from_proto(proto: pb.HeldModel) -> HeldModel:
         bundle_digest=check.digest("bundle_digest", proto.bundle_digest),
         version=check.count("held version", proto.version),
         weights_digest=check.digest("weights_digest", proto.weights_digest),
+    )
+
+
+def _partial_from_proto(proto: pb.PartialSnapshot) -> PartialSnapshot:
+    return PartialSnapshot(
+        encoded_digest=check.digest("encoded_digest", proto.encoded_digest),
+        received_bytes=check.in_range("received_bytes", proto.received_bytes, 1, MAX_SNAPSHOT_BYTES),
     )
 
 
@@ -260,6 +273,8 @@ def _snapshot_header_from_proto(proto: pb.SnapshotHeader) -> SnapshotHeader:
         version=check.count("snapshot version", proto.version),
         weights_digest=check.digest("weights_digest", proto.weights_digest),
         encoded_bytes=check.in_range("encoded_bytes", proto.encoded_bytes, 1, MAX_SNAPSHOT_BYTES),
+        encoded_digest=check.digest("encoded_digest", proto.encoded_digest) if proto.encoded_digest else b"",
+        first_byte=check.in_range("first_byte", proto.first_byte, 0, proto.encoded_bytes - 1),
     )
 
 

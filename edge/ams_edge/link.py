@@ -22,6 +22,7 @@ from ams_common.errors import AmsError
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, FrameBatch, Hello
 from ams_common.proto.adaptation_pb2_grpc import AdaptationStub
 from ams_common.session.client import ClientEvent, ClientSession, ControlChanged, Disconnected, ProblemReported
+from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.settings import PartConfig
 from ams_edge.edge_stream import DRAIN_S, EdgeStream, Traffic, wait_for
@@ -84,6 +85,7 @@ class Link:
         self._clock = clock
         self._random = random
         self._outbox = BatchOutbox(config.outbox_batches)
+        self._incoming = IncomingSnapshot()
         self._session: ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
@@ -195,7 +197,7 @@ class Link:
 
     async def _connect_once(self) -> float:
         """Hold one stream as long as it lasts; return the seconds until the next attempt."""
-        self._session = ClientSession(self._make_hello(), self._outbox)
+        self._session = ClientSession(self._make_hello(), self._outbox, self._incoming)
         try:
             problem = await self._hold_stream(self._session)
         except grpc.aio.AioRpcError as error:

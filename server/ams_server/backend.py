@@ -18,7 +18,7 @@ from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
 from ams_common.layout import Float32Array, ParameterLayout, weights_digest
-from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, Update
+from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
 from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import CODECS, create_codec
@@ -325,5 +325,12 @@ def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_
     updates = [len(message.payload) for message in messages if isinstance(message, Update)]
     size_bytes = sum(chunks) + sum(updates)
     duration = f", {downlink.duration_s(size_bytes):.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
-    what = "a whole model" if chunks else f"{len(updates)} missed updates" if updates else "nothing but a welcome"
+    what = _content(messages, len(updates))
     return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
+
+
+def _content(messages: Sequence[ServerMessage], updates: int) -> str:
+    headers = [message for message in messages if isinstance(message, SnapshotHeader)]
+    if headers:
+        return "the rest of a model" if headers[0].first_byte else "a whole model"
+    return f"{updates} missed updates" if updates else "nothing but a welcome"

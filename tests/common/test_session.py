@@ -24,6 +24,7 @@ from ams_common.messages import (
     HeldModel,
     Hello,
     ModelChunk,
+    PartialSnapshot,
     Problem,
     ServerMessage,
     SnapshotHeader,
@@ -46,6 +47,7 @@ from ams_common.session.client import (
     largest_update_bytes,
 )
 from ams_common.session.greeting import chunk_size, greeting_messages, missed_updates, snapshot_messages
+from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.session.server import (
     MAX_WAITING_ACKNOWLEDGEMENTS,
@@ -67,7 +69,7 @@ def client(holds: HeldModel | None = None, batches: Sequence[FrameBatch] = ()) -
     outbox = BatchOutbox(8)
     for each in batches:
         outbox.add(each)
-    session = ClientSession(hello_of(holds=holds), outbox)
+    session = ClientSession(hello_of(holds=holds), outbox, IncomingSnapshot())
     assert session.peek() == hello_of(holds=holds)
     session.pop()
     return session
@@ -136,7 +138,7 @@ class TestClient:
         outbox = BatchOutbox(2)
         outbox.add(batch(1))
         outbox.pop()
-        session = ClientSession(HELLO, outbox)
+        session = ClientSession(HELLO, outbox, IncomingSnapshot())
         session.pop()
         session.receive(WELCOME)
         assert session.peek() == batch(1)
@@ -231,6 +233,56 @@ class TestClient:
         assert announced == SnapshotAnnounced(version=4, encoded_bytes=rest[0].encoded_bytes)
         assert isinstance(event, SnapshotReceived)
         assert event.version == 4
+
+    def test_a_snapshot_goes_on_where_the_last_stream_broke_off(self) -> None:
+        incoming, outbox = IncomingSnapshot(), BatchOutbox(8)
+        hello = replace(hello_of(), downlink_bps=8 * 4096)
+        *whole, lost = greeting_messages(hello, offer(3))
+        first = ClientSession(hello, outbox, incoming)
+        for message in whole:
+            first.receive(message)
+        second = ClientSession(hello, outbox, incoming)
+        again = second.peek()
+        assert isinstance(again, Hello)
+        rest = greeting_messages(again, offer(3))
+        assert [type(message) for message in rest[-2:]] == [SnapshotHeader, ModelChunk]
+        assert rest[-1] == lost
+        *_, event = [event for message in rest for event in second.receive(message)]
+        assert isinstance(event, SnapshotReceived)
+        np.testing.assert_array_equal(event.vector, weights_of(3))
+        assert ClientSession(hello, outbox, incoming).peek() == hello
+
+    def test_a_snapshot_of_other_weights_starts_again(self) -> None:
+        incoming = IncomingSnapshot()
+        hello = replace(hello_of(), downlink_bps=8 * 4096)
+        first = ClientSession(hello, BatchOutbox(8), incoming)
+        for message in greeting_messages(hello, offer(3))[:-1]:
+            first.receive(message)
+        second = ClientSession(hello, BatchOutbox(8), incoming)
+        again = second.peek()
+        assert isinstance(again, Hello)
+        *_, event = [event for message in greeting_messages(again, offer(4)) for event in second.receive(message)]
+        assert isinstance(event, SnapshotReceived)
+        np.testing.assert_array_equal(event.vector, weights_of(4))
+
+    def test_a_part_that_claims_more_than_the_whole_is_not_gone_on_with(self) -> None:
+        header, *_ = snapshot_messages(3, weights_of(3), bytes(16), 4096)
+        assert isinstance(header, SnapshotHeader)
+        for size in (header.encoded_bytes, 2**40):
+            partial = PartialSnapshot(encoded_digest=header.encoded_digest, received_bytes=size)
+            assert snapshot_messages(3, weights_of(3), bytes(16), 4096, partial)[0] == header
+
+    def test_an_update_lets_go_of_a_snapshot_that_broke_off(self) -> None:
+        incoming = IncomingSnapshot()
+        header, chunk, *_ = snapshot_messages(3, weights_of(3), bytes(16), 4096)
+        assert isinstance(header, SnapshotHeader)
+        assert isinstance(chunk, ModelChunk)
+        incoming.begin(header)
+        incoming.data += chunk.data
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(8), incoming)
+        session.receive(WELCOME_BACK)
+        session.receive(update_to(3))
+        assert incoming.partial is None
 
     def test_chunks_must_be_announced(self) -> None:
         with pytest.raises(ProtocolError, match="not announced"):
@@ -458,6 +510,7 @@ class Wire:
     def __init__(self) -> None:
         self.ledger = BatchLedger()
         self.outbox = BatchOutbox(100)
+        self.incoming = IncomingSnapshot()
         self.delivered: list[int] = []
         self.version = 0
         self.updates: list[Update] = []
@@ -466,7 +519,7 @@ class Wire:
 
     def connect(self) -> None:
         holds = None if self.edge is None else held(self.edge[0])
-        self.client = ClientSession(hello_of(holds=holds), self.outbox)
+        self.client = ClientSession(replace(hello_of(holds=holds), downlink_bps=8 * 4096), self.outbox, self.incoming)
         self.server = ServerSession(self.ledger, ManualClock(), 0.0)
         self.greeted = False
         self.up: deque[ClientMessage] = deque()

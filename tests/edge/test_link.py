@@ -155,6 +155,28 @@ def test_a_server_that_goes_and_comes_back_is_found_again_and_gets_what_it_has_n
             assert len(events.all(SnapshotReceived)) == 1
 
 
+def test_a_snapshot_goes_on_where_the_connection_broke_off() -> None:
+    hello = replace(hello_of(), downlink_bps=8 * 4096)  # chunks of 4096 bytes
+    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH) + 6000), FakeBackend(offer(5))
+    clock = SystemClock()
+    with running_server(slow) as server:
+        port = server.port
+        with running_link(port, lambda: hello) as (link, events):
+            deadline_s = clock.now_s() + TIMEOUT_S
+            while link._incoming.partial is None:
+                assert clock.now_s() < deadline_s
+            server.stop()
+            with running_server(fast, port=port):
+                events.wait_count(SnapshotReceived)
+            partial = fast.connection().hello.partial
+    first, second = (event.encoded_bytes for event in events.items if isinstance(event, SnapshotAnnounced))
+    assert partial is not None
+    assert 4096 <= partial.received_bytes == first - second
+    (snapshot,) = events.all(SnapshotReceived)
+    assert isinstance(snapshot, SnapshotReceived)
+    np.testing.assert_array_equal(snapshot.vector, weights_of(5))
+
+
 def test_a_server_that_is_not_there_is_reported_once_and_tried_again() -> None:
     hellos = Mailbox()
 

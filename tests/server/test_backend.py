@@ -17,7 +17,7 @@ from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.layout import ParameterLayout, TensorSpec, weights_digest
-from ams_common.messages import HeldModel, Hello, ModelChunk, ServerMessage, SnapshotHeader, Update, Welcome
+from ams_common.messages import HeldModel, Hello, ModelChunk, PartialSnapshot, ServerMessage, SnapshotHeader, Update, Welcome
 from ams_common.session.server import BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
 from ams_server import backend as backend_module
 from ams_server.backend import DeviceBackend, DeviceConnection, checkpoint_store, float16_exact
@@ -156,6 +156,21 @@ def test_a_new_device_gets_a_whole_model_and_then_updates_from_it(caplog: pytest
     assert "a whole model" in caplog.text
     assert ", 0 s at 1000 kbit/s" in caplog.text, "the burst carries it all"
     assert connection.downlink.wait_s(10**9) == 0.0
+
+
+def test_a_device_whose_first_model_broke_off_gets_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    hello = replace(HELLO, downlink_bps=100_000)
+    with running_backend() as backend:
+        connection, _ = connect(backend, hello)
+        (header,) = [message for message in connection.greeting() if isinstance(message, SnapshotHeader)]
+        connection.close()
+        partial = PartialSnapshot(encoded_digest=header.encoded_digest, received_bytes=header.encoded_bytes - 10)
+        connection, _ = connect(backend, replace(hello, partial=partial))
+        *_, chunk = connection.greeting()
+    assert isinstance(chunk, ModelChunk)
+    assert (chunk.offset, len(chunk.data)) == (header.encoded_bytes - 10, 10)
+    assert "greeted with the rest of a model" in caplog.text
 
 
 def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:

@@ -162,6 +162,28 @@ class HeldModel(google.protobuf.message.Message):
 global___HeldModel = HeldModel
 
 @typing.final
+class PartialSnapshot(google.protobuf.message.Message):
+    """The beginning of a snapshot that the edge has from a stream which broke off."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENCODED_DIGEST_FIELD_NUMBER: builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: builtins.int
+    encoded_digest: builtins.bytes
+    """edge: encoded_digest of its SnapshotHeader; 16 bytes."""
+    received_bytes: builtins.int
+    """edge: length of the beginning, bytes; at least 1."""
+    def __init__(
+        self,
+        *,
+        encoded_digest: builtins.bytes = ...,
+        received_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoded_digest", b"encoded_digest", "received_bytes", b"received_bytes"]) -> None: ...
+
+global___PartialSnapshot = PartialSnapshot
+
+@typing.final
 class Hello(google.protobuf.message.Message):
     """First message of the edge."""
 
@@ -178,6 +200,7 @@ class Hello(google.protobuf.message.Message):
     PROVIDER_FIELD_NUMBER: builtins.int
     BUILD_TIME_MS_FIELD_NUMBER: builtins.int
     HELD_FIELD_NUMBER: builtins.int
+    PARTIAL_FIELD_NUMBER: builtins.int
     device_id: builtins.str
     """edge: name of the device, unique on its server: 1 to 64 of A-Z a-z 0-9 . _ - and no dot, dash or underscore in front.
     A later stream under the same name continues the session and replaces an earlier stream.
@@ -206,6 +229,10 @@ class Hello(google.protobuf.message.Message):
     def held(self) -> global___HeldModel:
         """edge: the model that it runs now; absent on its very first run."""
 
+    @property
+    def partial(self) -> global___PartialSnapshot:
+        """edge: what it has of a snapshot; absent when it awaits none. The server may go on behind it, or start again."""
+
     def __init__(
         self,
         *,
@@ -220,9 +247,10 @@ class Hello(google.protobuf.message.Message):
         provider: builtins.str = ...,
         build_time_ms: builtins.float = ...,
         held: global___HeldModel | None = ...,
+        partial: global___PartialSnapshot | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["held", b"held"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["build_time_ms", b"build_time_ms", "class_set", b"class_set", "codecs", b"codecs", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "held", b"held", "protocol_version", b"protocol_version", "provider", b"provider", "run_id", b"run_id", "student", b"student", "uplink_bps", b"uplink_bps"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["held", b"held", "partial", b"partial"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["build_time_ms", b"build_time_ms", "class_set", b"class_set", "codecs", b"codecs", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "held", b"held", "partial", b"partial", "protocol_version", b"protocol_version", "provider", b"provider", "run_id", b"run_id", "student", b"student", "uplink_bps", b"uplink_bps"]) -> None: ...
 
 global___Hello = Hello
 
@@ -585,20 +613,28 @@ class SnapshotHeader(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     WEIGHTS_DIGEST_FIELD_NUMBER: builtins.int
     ENCODED_BYTES_FIELD_NUMBER: builtins.int
+    ENCODED_DIGEST_FIELD_NUMBER: builtins.int
+    FIRST_BYTE_FIELD_NUMBER: builtins.int
     version: builtins.int
     """server: version of the weights."""
     weights_digest: builtins.bytes
     """server: digest of the flat vector that the chunks make up once decompressed; 16 bytes."""
     encoded_bytes: builtins.int
-    """server: sum of the chunks' lengths, bytes."""
+    """server: length of the whole, bytes."""
+    encoded_digest: builtins.bytes
+    """server: digest of the whole, by which a later stream can go on with it; 16 bytes, or empty when none can."""
+    first_byte: builtins.int
+    """server: offset of the first chunk, bytes; 0, or Hello.partial.received_bytes when that has the same encoded_digest."""
     def __init__(
         self,
         *,
         version: builtins.int = ...,
         weights_digest: builtins.bytes = ...,
         encoded_bytes: builtins.int = ...,
+        encoded_digest: builtins.bytes = ...,
+        first_byte: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoded_bytes", b"encoded_bytes", "version", b"version", "weights_digest", b"weights_digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoded_bytes", b"encoded_bytes", "encoded_digest", b"encoded_digest", "first_byte", b"first_byte", "version", b"version", "weights_digest", b"weights_digest"]) -> None: ...
 
 global___SnapshotHeader = SnapshotHeader
 

@@ -6,7 +6,7 @@ stream needs a new ClientSession; the outbox of batches outlives them.
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ams_common.errors import ProtocolError
@@ -29,6 +29,7 @@ from ams_common.messages import (
     Update,
     Welcome,
 )
+from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.update_codec import decode_snapshot
 
@@ -129,10 +130,11 @@ ClientEvent: TypeAlias = (
 class _Download:
     """Chunks of one part coming in, in order and no more of them than announced."""
 
-    def __init__(self, part: ChunkPart, size: int) -> None:
+    def __init__(self, part: ChunkPart, size: int, data: bytearray) -> None:
+        """Go on behind `data`, which is extended."""
         self.part = part
         self._size = size
-        self._data = bytearray()
+        self._data = data
 
     def add(self, chunk: ModelChunk) -> None:
         """Append the next chunk.
@@ -161,10 +163,14 @@ class _Download:
 class ClientSession:
     """State of one stream on the edge: what may arrive next, and what waits to be sent."""
 
-    def __init__(self, hello: Hello, outbox: BatchOutbox) -> None:
-        """Begin a stream with `hello`; the batches in `outbox` that were not acknowledged are due again."""
-        self._hello = hello
+    def __init__(self, hello: Hello, outbox: BatchOutbox, incoming: IncomingSnapshot) -> None:
+        """Begin a stream with `hello`, and with what the last streams left to do.
+
+        The batches in `outbox` that were not acknowledged are due again, and the server is told what `incoming` holds.
+        """
+        self._hello = replace(hello, partial=incoming.partial)
         self._outbox = outbox
+        self._incoming = incoming
         self._hello_waits = True
         self._reports: deque[Applied | SnapshotRequest | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
         self._welcome: Welcome | None = None
@@ -249,7 +255,7 @@ class ClientSession:
         self._welcome = welcome
         events: list[ClientEvent] = [ControlChanged(control=welcome.control)]
         if welcome.graph_bytes:
-            self._download = _Download("graph", welcome.graph_bytes)
+            self._download = _Download("graph", welcome.graph_bytes, bytearray())
             return events
         return [*events, ModelReceived(manifest=welcome.manifest, graph=None, codec=welcome.codec)]
 
@@ -263,9 +269,10 @@ class ClientSession:
         most = largest_snapshot_bytes(welcome.manifest.layout.size)
         if header.encoded_bytes > most:
             raise ProtocolError(f"snapshot of {header.encoded_bytes} bytes is announced, this model's has {most} at most")
+        self._incoming.begin(header)
         self._header = header
-        self._download = _Download("weights", header.encoded_bytes)
-        return [SnapshotAnnounced(version=header.version, encoded_bytes=header.encoded_bytes)]
+        self._download = _Download("weights", header.encoded_bytes, self._incoming.data)
+        return [SnapshotAnnounced(version=header.version, encoded_bytes=header.encoded_bytes - header.first_byte)]
 
     def _on_chunk(self, chunk: ModelChunk, welcome: Welcome) -> list[ClientEvent]:
         if self._download is None:
@@ -273,17 +280,17 @@ class ClientSession:
         self._download.add(chunk)
         if not self._download.complete:
             return []
-        data, self._download = self._download.data(), None
-        return [self._graph(data, welcome) if chunk.part == "graph" else self._snapshot(data, welcome)]
+        download, self._download = self._download, None
+        return [self._graph(download.data(), welcome) if chunk.part == "graph" else self._snapshot(welcome)]
 
     def _graph(self, graph: bytes, welcome: Welcome) -> ModelReceived:
         if hashlib.blake2b(graph, digest_size=DIGEST_BYTES).digest() != welcome.manifest.graph_digest:
             raise ProtocolError("graph does not have the digest of its manifest")
         return ModelReceived(manifest=welcome.manifest, graph=graph, codec=welcome.codec)
 
-    def _snapshot(self, data: bytes, welcome: Welcome) -> SnapshotReceived:
+    def _snapshot(self, welcome: Welcome) -> SnapshotReceived:
         assert self._header is not None
-        vector = decode_snapshot(data, welcome.manifest.layout.size)
+        vector = decode_snapshot(self._incoming.take(), welcome.manifest.layout.size)
         version, digest = self._header.version, self._header.weights_digest
         if weights_digest(vector) != digest:
             raise ProtocolError(f"snapshot of version {version} does not have the digest announced")
@@ -300,6 +307,7 @@ class ClientSession:
         most = largest_update_bytes(welcome.manifest.layout.size)
         if len(update.payload) > most:
             raise ProtocolError(f"update has {len(update.payload)} bytes, this model's has {most} at most")
+        self._incoming.forget()
         return [UpdateReceived(update=update)]
 
 

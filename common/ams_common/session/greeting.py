@@ -12,11 +12,13 @@ from ams_common.messages import (
     Hello,
     ModelChunk,
     ModelManifest,
+    PartialSnapshot,
     ServerMessage,
     SnapshotHeader,
     Update,
     Welcome,
 )
+from ams_common.session.incoming import encoded_digest
 from ams_common.update_codec import encode_snapshot
 
 LEAST_CHUNK_BYTES = 4096
@@ -55,7 +57,8 @@ def greeting_messages(hello: Hello, offer: Offer) -> list[ServerMessage]:
     if not same_model:
         messages += _chunks("graph", offer.graph, chunk_bytes)
     if missed is None:
-        return messages + snapshot_messages(offer.version, offer.weights, offer.weights_digest, chunk_bytes)
+        snapshot = snapshot_messages(offer.version, offer.weights, offer.weights_digest, chunk_bytes, hello.partial)
+        return messages + snapshot
     return messages + missed
 
 
@@ -72,15 +75,24 @@ def missed_updates(held: HeldModel, offer: Offer) -> list[Update] | None:
     return chain if (version, digest) == (offer.version, offer.weights_digest) else None
 
 
-def snapshot_messages(version: int, weights: Float32Array, digest: bytes, chunk_bytes: int) -> list[ServerMessage]:
+def snapshot_messages(
+    version: int, weights: Float32Array, digest: bytes, chunk_bytes: int, partial: PartialSnapshot | None = None
+) -> list[ServerMessage]:
     """Return the header and the chunks of a whole set of weights, float32 [P], whose digest is `digest`.
+
+    They go on behind `partial`, what the edge has said to hold, if that is the beginning of the very same bytes.
 
     Raises:
         ModelError: a weight is not finite.
     """
     data = encode_snapshot(weights)
-    header = SnapshotHeader(version=version, weights_digest=digest, encoded_bytes=len(data))
-    return [header, *_chunks("weights", data, chunk_bytes)]
+    whole = encoded_digest(data)
+    continued = partial is not None and partial.encoded_digest == whole and partial.received_bytes < len(data)
+    first_byte = partial.received_bytes if partial is not None and continued else 0
+    header = SnapshotHeader(
+        version=version, weights_digest=digest, encoded_bytes=len(data), encoded_digest=whole, first_byte=first_byte
+    )
+    return [header, *_chunks("weights", data, chunk_bytes, first_byte)]
 
 
 def chunk_size(downlink_bps: int) -> int:
@@ -90,6 +102,6 @@ def chunk_size(downlink_bps: int) -> int:
     return int(min(CHUNK_BYTES, max(LEAST_CHUNK_BYTES, downlink_bps / 8 * _CHUNK_S)))
 
 
-def _chunks(part: ChunkPart, data: bytes, chunk_bytes: int) -> Iterator[ModelChunk]:
-    for offset in range(0, len(data), chunk_bytes):
+def _chunks(part: ChunkPart, data: bytes, chunk_bytes: int, first_byte: int = 0) -> Iterator[ModelChunk]:
+    for offset in range(first_byte, len(data), chunk_bytes):
         yield ModelChunk(part=part, offset=offset, data=data[offset : offset + chunk_bytes])
