@@ -70,21 +70,30 @@ class EncoderWorker:
 
     def _encode(self, job: _Job) -> None:
         started_s = self._clock.now_s()
-        images = [sample.image for sample in job.samples]
-        times_us = tuple(sample.capture_time_us for sample in job.samples)
         try:
-            encoded = encode_frames(images, times_us, target_bytes=job.target_bytes, scratch=self._scratch)
+            batch = encode_batch(job.samples, self._newest_id + 1, job.target_bytes, scratch=self._scratch)
         except (CodecError, OSError) as error:
             _log.warning("a batch was not sent: %s", error)
             return
         self._newest_id += 1
-        height, width, _ = images[0].shape
-        batch = FrameBatch(
-            batch_id=self._newest_id,
-            video_codec=VIDEO_CODEC,
-            width=width,
-            height=height,
-            capture_times_us=times_us,
-            packets=encoded.packets,
-        )
         self._on_batch(batch, (self._clock.now_s() - started_s) * 1000)
+
+
+def encode_batch(samples: Sequence[Sample], batch_id: int, target_bytes: int, *, scratch: Path | None = None) -> FrameBatch:
+    """Return `samples`, oldest first and at least one, as a batch of at most `target_bytes` of video.
+
+    Raises:
+        CodecError: the samples do not fit.
+        OSError: `scratch`, the folder for the encoder's own files, cannot be written.
+    """
+    images = [sample.image for sample in samples]
+    times_us = tuple(sample.capture_time_us for sample in samples)
+    height, width, _ = images[0].shape
+    return FrameBatch(
+        batch_id=batch_id,
+        video_codec=VIDEO_CODEC,
+        width=width,
+        height=height,
+        capture_times_us=times_us,
+        packets=encode_frames(images, times_us, target_bytes=target_bytes, scratch=scratch).packets,
+    )

@@ -8,6 +8,7 @@ from ams_common.errors import ConfigurationError
 from ams_common.settings import run_command
 
 SUBCOMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("ams_eval.run", "show what adaptation would do for recordings, beside everything else one might do"),
     "demo": ("ams_eval.demo", "show server and edge at work on this machine, and report"),
 }
 """Name of a subcommand: (module with its `run`, what it does)."""

@@ -32,7 +32,7 @@ from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
-from ams_server.settings import ServerSettings
+from ams_server.settings import AdaptationConfig, ServerSettings
 from ams_server.students.export import build_manifest, student_vector
 from ams_server.students.factory import create_student
 from ams_server.teachers.base import Teacher
@@ -57,7 +57,7 @@ class StartingModel:
     graph: bytes
 
 
-def starting_model(settings: ServerSettings) -> StartingModel:
+def starting_model(settings: AdaptationConfig) -> StartingModel:
     """Make the student of `settings`, export it and check the export.
 
     Raises:
@@ -73,7 +73,7 @@ def starting_model(settings: ServerSettings) -> StartingModel:
     return StartingModel(module=module, manifest=manifest, graph=graph)
 
 
-def student_classes(settings: ServerSettings) -> ClassSet:
+def student_classes(settings: AdaptationConfig) -> ClassSet:
     """Return the classes that the student tells apart.
 
     Raises:
@@ -82,7 +82,7 @@ def student_classes(settings: ServerSettings) -> ClassSet:
     return load_class_set(settings.class_set).subset(settings.classes)
 
 
-def buffer_capacity(settings: ServerSettings) -> int:
+def buffer_capacity(settings: AdaptationConfig) -> int:
     """Return how many frames the training buffer of a device holds."""
     size = (settings.student_width, settings.student_height)
     return capacity_for(settings.horizon_s, settings.max_sampling_hz, width=size[0], height=size[1])
@@ -208,7 +208,7 @@ class DeviceBackend:
 
 
 def new_session(
-    settings: ServerSettings,
+    settings: AdaptationConfig,
     model: StartingModel,
     *,
     teacher: Teacher,

@@ -97,6 +97,8 @@ class EdgeSession:
         """Held while mirror and trainer do not belong together, and by those who need them to."""
         self.downlink = self._full_bucket()
         """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
+        self.steps_taken = 0
+        """Optimiser steps so far, those of undone phases included."""
         self._run_id = b""
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._newest_batch_id = 0
@@ -207,6 +209,7 @@ class EdgeSession:
         """
         started_s = self.clock.now_s()
         result = self.learner.learn(self._parameter_limit(), stopping)
+        self.steps_taken += result.steps
         if result.failure:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, result.failure)
         if result.failure or not result.steps:

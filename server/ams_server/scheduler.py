@@ -84,6 +84,15 @@ class Scheduler:
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def run_turn(self) -> bool:
+        """Take one turn in the calling thread, without `start`: for a replay. False when no device has work."""
+        with self._changed:
+            if not self._turns:
+                return False
+            turn = self._pop_turn()
+        self._take_turn(*turn)
+        return True
+
     def attach(self, session: EdgeSession, outlet: Outlet, run_id: bytes) -> Mirror:
         """Let a device take part under its run `run_id`; return the mirror after which all updates go through `outlet`.
 
@@ -163,12 +172,13 @@ class Scheduler:
         """Wait for a device with work; return it with its waiting batches, or None when the worker must end."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._turns)
-            if self._stopping:
-                return None
-            place = self._turns.popleft()
-            batches = list(place.inbox)
-            place.inbox.clear()
-            return place, batches
+            return None if self._stopping else self._pop_turn()
+
+    def _pop_turn(self) -> tuple[_Place, list[FrameBatch]]:
+        place = self._turns.popleft()
+        batches = list(place.inbox)
+        place.inbox.clear()
+        return place, batches
 
     def _take_turn(self, place: _Place, batches: list[FrameBatch]) -> None:
         session = place.session

@@ -38,18 +38,22 @@ class LabelConfig(PartConfig):
         return names
 
 
-class ServerSettings(
-    StudentConfig,
-    TeacherConfig,
-    LabelConfig,
-    TrainingConfig,
-    SamplingConfig,
-    PacingConfig,
-    FrameConfig,
-    ServiceConfig,
-    CheckpointConfig,
-    CommandSettings,
+class ComputeConfig(PartConfig):
+    """Where teacher and students compute."""
+
+    device: str = "auto"
+    """Where teacher and students compute: auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of the CPU that compute; 0 for all cores."""
+
+
+class AdaptationConfig(
+    StudentConfig, TeacherConfig, LabelConfig, TrainingConfig, SamplingConfig, PacingConfig, FrameConfig, ComputeConfig
 ):
+    """All that decides how a model is adapted, served or replayed."""
+
+
+class ServerSettings(AdaptationConfig, ServiceConfig, CheckpointConfig, CommandSettings):
     """Keep the models of devices tuned to what their cameras see."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-server")
@@ -57,10 +61,6 @@ class ServerSettings(
 
     preset: Literal["default", "paper", "authors_code"] = "default"
     """Set of defaults: the product's own, those of the AMS paper, or those of its authors' experiments."""
-    device: str = "auto"
-    """Where teacher and students compute: auto (the GPU where there is one), cpu, cuda or cuda:N."""
-    threads: int = Field(default=0, ge=0, le=256)
-    """Threads of the CPU that compute; 0 for all cores."""
     events: Path | None = None
     """Write what happens to this file, one JSON object a line."""
     verbose: bool = False

@@ -17,6 +17,7 @@ from ams_common.update_codec import CODECS
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore, StoreConfig
 from ams_eval.demo_settings import DemoSettings
+from ams_eval.run import RunSettings
 from ams_server.networks.efficientvit import efficientvit_seg
 from ams_server.presets import PRESETS
 from ams_server.settings import ServerSettings
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "ams-server": ServerSettings,
     "ams-edge": AgentSettings,
     "ams-eval demo": DemoSettings,
+    "ams-eval run": RunSettings,
 }
 ROOMS = ("protos", "common", "edge", "server", "evaluation", "scripts", "benchmarks")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
@@ -108,8 +110,9 @@ def test_the_tables_name_every_flag_with_its_class_and_file(command: str) -> Non
         assert set(FLAG.findall(flags)) == {f"--{field.replace('_', '-')}" for field in fields}, name
         told |= fields
     untold = COMMANDS[command].model_fields.keys() - told
-    # The demo takes most flags of the server, which its section says in words.
-    assert untold <= (ServerSettings.model_fields.keys() if command == "ams-eval demo" else set())
+    # The subcommands of ams-eval take most flags of the server and some of the edge, which their sections say in words.
+    others = ServerSettings.model_fields.keys() | AgentSettings.model_fields.keys()
+    assert untold <= (others if command.startswith("ams-eval") else set())
 
 
 def test_the_presets_are_as_the_table_says() -> None:

@@ -1,0 +1,68 @@
+"""Where the time of an evaluation goes."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from ams_common.classes import ClassSet, UInt8Array
+from ams_common.clock import Clock
+from ams_server.teachers.base import Teacher
+
+
+class Profile:
+    """Adds up the real time of named parts; a part within another one counts for itself alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open: list[str] = []
+        self._since_s = clock.now_s()
+        self._started_s = self._since_s
+        self._seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what happens within for `name`."""
+        self._turn_over()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn_over()
+            self._open.pop()
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each part so far, the longest first."""
+        return dict(sorted(self._seconds.items(), key=lambda part: -part[1]))
+
+    def rest_s(self) -> float:
+        """Return the seconds so far that belong to no part."""
+        return self._clock.now_s() - self._started_s - sum(self._seconds.values())
+
+    def _turn_over(self) -> None:
+        now_s = self._clock.now_s()
+        if self._open:
+            name = self._open[-1]
+            self._seconds[name] = self._seconds.get(name, 0.0) + now_s - self._since_s
+        self._since_s = now_s
+
+
+class ProfiledTeacher:
+    """Labels as another teacher does, and counts the time as "labelling"."""
+
+    def __init__(self, teacher: Teacher, profile: Profile) -> None:
+        self._teacher = teacher
+        self._profile = profile
+
+    @property
+    def classes(self) -> ClassSet:
+        """Meaning of the labels."""
+        return self._teacher.classes
+
+    @property
+    def identity(self) -> str:
+        """Identity of the teacher that labels."""
+        return self._teacher.identity
+
+    def label(self, images: UInt8Array, capture_times_s: Sequence[float]) -> UInt8Array:
+        """Return the labels, uint8 [N, H, W], of RGB frames, uint8 [N, H, W, 3], captured at `capture_times_s`."""
+        with self._profile.part("labelling"):
+            return self._teacher.label(images, capture_times_s)

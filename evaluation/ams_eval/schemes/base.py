@@ -1,0 +1,84 @@
+"""What every scheme is: a way to label the frames of a recording, one after the other."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from ams_common.clock import Clock
+from ams_edge.frame import Frame
+from ams_edge.runtime_config import RuntimeConfig
+from ams_eval.inputs.recording import Recording
+from ams_eval.profile import Profile
+from ams_eval.replay.device import Shown, StillDevice
+from ams_eval.replay.journal import Journal
+from ams_eval.replay.latency import NetworkConfig, parse_latency
+from ams_eval.replay.server import CountingTeacher
+from ams_eval.replay.timeline import Timeline, VirtualClock
+from ams_server.backend import StartingModel, new_session
+from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.settings import AdaptationConfig
+from ams_server.teachers.base import Teacher
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """All that a scheme has to work with; a new one for each run of a scheme."""
+
+    recording: Recording
+    scored_frames: frozenset[int]
+    """Indices of the frames that are scored."""
+    config: AdaptationConfig
+    """Settings of the server, those of the scheme included."""
+    model: StartingModel
+    """The pretrained student; not to be changed, see `trainable`."""
+    teacher: Teacher
+    """Labels frames in its own classes."""
+    device: torch.device
+    """Where to train."""
+    runtime: RuntimeConfig
+    network: NetworkConfig
+    stopwatch: Clock
+    """Real time, for `--latency measured`."""
+    journal: Journal
+    """Takes what is sent and done."""
+    profile: Profile
+    """Takes how long work really takes."""
+
+    def scores(self, frame: Frame) -> bool:
+        """Tell whether `frame` is scored; only such frames need labels."""
+        return frame.index in self.scored_frames
+
+    @property
+    def budget(self) -> DeviceBudget:
+        """What the device may send and receive."""
+        return DeviceBudget(
+            uplink_bps=round(1000 * self.network.uplink_kbps), downlink_bps=round(1000 * self.network.downlink_kbps)
+        )
+
+    def timeline(self) -> Timeline:
+        """Return a timeline that starts at 0 s."""
+        measured = parse_latency(self.network.latency).measured
+        return Timeline(VirtualClock(self.stopwatch if measured else None))
+
+    def still_device(self) -> StillDevice:
+        """Return a device that runs the pretrained student."""
+        return StillDevice(self.model, self.runtime, self.timeline(), self.profile)
+
+    def session(self, timeline: Timeline, teacher: CountingTeacher, device_id: str = "replay") -> EdgeSession:
+        """Return a session of the product's server for a device, labelled by `teacher`."""
+        return new_session(
+            self.config,
+            self.model,
+            teacher=teacher,
+            device=self.device,
+            clock=timeline.clock,
+            device_id=device_id,
+            budget=self.budget,
+            codec=self.config.codec or "gap-zstd",
+        )
+
+
+Scheme: TypeAlias = Callable[[Stage], Iterator[Shown]]
+"""Yields what is shown for each scored frame of the stage's recording, in order; the stage's journal takes what that cost."""

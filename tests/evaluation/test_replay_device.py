@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from tests.evaluation.replays import RATE_HZ, SECONDS, stage, truth
+from tests.server.session_support import ColourTeacher, small_model
+
+from ams_common.clock import ManualClock
+from ams_common.iou import confusion_matrix, mean_iou
+from ams_common.layout import weights_digest
+from ams_eval.outcome import TrafficKind, Transfer
+from ams_eval.replay.device import Shown, starting_state
+from ams_eval.replay.latency import NetworkConfig
+from ams_eval.schemes import adaptation, no_customisation
+from ams_eval.schemes.base import Stage
+from ams_server.students.export import student_vector
+
+
+def agreement(shown: list[Shown]) -> float:
+    """Return the mIoU of the labels against where the film's border is."""
+    matrices = [confusion_matrix(truth(each.frame.index), each.labels, 2) for each in shown]
+    return mean_iou(np.sum(matrices, axis=0))
+
+
+def transfers(on: Stage, kind: TrafficKind) -> list[Transfer]:
+    return [each for each in on.journal.transfers if each.kind == kind]
+
+
+def test_a_replay_learns_from_what_it_has_seen_and_only_then() -> None:
+    on = stage()
+    shown = list(adaptation.label(on))
+    assert [each.frame.index for each in shown] == list(range(RATE_HZ * SECONDS))
+    versions = [each.version for each in shown]
+    assert versions == sorted(versions)
+    updates = on.journal.updates
+    assert [update.version for update in updates] == list(range(1, len(updates) + 1))
+    assert len(updates) >= 8
+    for update in updates:
+        first = next((each for each in shown if each.version == update.version), None)
+        if first is not None:
+            assert first.frame.capture_time_s > update.newest_capture_s
+            assert first.newest_capture_s == update.newest_capture_s
+    early, late = agreement(shown[: 2 * RATE_HZ]), agreement(shown[-10 * RATE_HZ :])
+    assert late > early + 0.2, (early, late)
+
+
+def test_the_same_film_and_seed_give_the_same_records() -> None:
+    stages = [stage(seconds=9), stage(seconds=9)]
+    shown = [[each.labels.tobytes() for each in adaptation.label(on)] for on in stages]
+    assert shown[0] == shown[1]
+    assert stages[0].journal.updates[1:] == stages[1].journal.updates[1:]
+    assert stages[0].journal.transfers == stages[1].journal.transfers
+    assert len(stages[0].journal.updates) >= 2
+
+
+def test_without_adaptation_the_device_keeps_what_it_starts_with() -> None:
+    on = stage(seconds=6)
+    shown = list(no_customisation.label(on))
+    assert {each.version for each in shown} == {0}
+    assert len(shown) == 6 * RATE_HZ
+    assert not on.journal.transfers
+
+
+def test_the_teacher_sees_each_sample_once_and_all_bytes_are_counted() -> None:
+    teacher = ColourTeacher()
+    on = stage(teacher=teacher, steps=1)
+    for _ in adaptation.label(on):
+        pass
+    assert teacher.capture_times_s == sorted(set(teacher.capture_times_s))
+    assert on.journal.frames_labelled == len(teacher.capture_times_s) >= SECONDS - 5
+    updates = transfers(on, "update")
+    assert [each.payload_bytes for each in updates] == [each.payload_bytes for each in on.journal.updates]
+    for each in on.journal.transfers:
+        assert each.wire_bytes > each.payload_bytes
+    assert {each.direction for each in transfers(on, "frames")} == {"up"}
+
+
+def test_only_scored_frames_are_shown_and_the_others_still_teach() -> None:
+    on = stage(seconds=12)
+    few = stage(seconds=12)
+    object.__setattr__(few, "scored_frames", frozenset({0, 40, 55}))
+    every = {each.frame.index: each for each in adaptation.label(on)}
+    shown = list(adaptation.label(few))
+    assert [each.frame.index for each in shown] == [0, 40, 55]
+    for each in shown:
+        np.testing.assert_array_equal(each.labels, every[each.frame.index].labels)
+
+
+def test_stated_latency_makes_each_update_late_by_its_parts() -> None:
+    costs = "encode=0.5,label=0.1,step=0.02,code=0.25,build=0.5"
+    on = stage(network=NetworkConfig(latency=costs, link="80ms"), seconds=20)
+    shown = list(adaptation.label(on))
+    assert len(on.journal.updates) >= 3
+    for update in on.journal.updates:
+        parts = (update.wait_s, update.encode_s, update.upload_s, update.queue_s, update.label_s, update.train_s)
+        assert parts == pytest.approx((0.0, 0.5, 0.08, 0.0, update.label_s, 15 * 0.02))
+        assert update.label_s in (pytest.approx(0.2), pytest.approx(0.4), pytest.approx(0.5), pytest.approx(0.3))
+        rest = update.code_s + update.download_s + update.build_s
+        assert rest == pytest.approx(0.25 + 0.08 + 0.5)
+        assert update.time_s == pytest.approx(update.newest_capture_s + sum(parts) + rest)
+    for each in shown:
+        done = [update.version for update in on.journal.updates if update.time_s <= each.frame.capture_time_s]
+        assert each.version == max(done, default=0)
+
+
+def test_measured_latency_is_the_time_that_the_work_took() -> None:
+    clock = ManualClock()
+    on = stage(network=NetworkConfig(latency="measured"), stopwatch=clock, teacher=ColourTeacher(clock), seconds=10)
+    list(adaptation.label(on))
+    assert on.journal.updates
+    for update in on.journal.updates:
+        assert update.label_s == pytest.approx(0.05)
+        assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + 0.05 + update.queue_s)
+
+
+def test_a_slow_uplink_delays_the_updates() -> None:
+    fast, slow = stage(seconds=30), stage(seconds=30, network=NetworkConfig(link="up=1kbit"))
+    for on in (fast, slow):
+        list(adaptation.label(on))
+    assert len(slow.journal.updates) < len(fast.journal.updates)
+    assert max(update.upload_s for update in slow.journal.updates) > 2
+    for update in slow.journal.updates:
+        assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + update.upload_s)
+
+
+def test_a_device_starts_with_the_weights_of_the_model() -> None:
+    state = starting_state(small_model())
+    np.testing.assert_array_equal(state.vector, student_vector(small_model().module))
+    assert (state.version, state.weights_digest) == (0, weights_digest(state.vector))
