@@ -27,6 +27,7 @@ import numpy as np
 from pydantic import Field
 
 from ams_common.clock import Clock
+from ams_common.durable import sync_folder
 from ams_common.errors import AmsError, ConfigurationError, ModelError
 from ams_common.layout import DIGEST_BYTES, Float32Array, weights_digest
 from ams_common.messages import ModelManifest
@@ -140,18 +141,7 @@ def _write(path: Path, model: StoredModel) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where folders can be flushed."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def _read(path: Path) -> StoredModel:

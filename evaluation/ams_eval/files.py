@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ams_common.durable import sync_folder
 from ams_common.errors import ConfigurationError
 
 MOST_BYTES = 4 << 30
@@ -46,22 +47,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fchmod(file.fileno(), 0o644)  # mkstemp lets nobody else read
             os.fsync(file.fileno())
         partial.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if partial is not None:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
         raise ConfigurationError(f"cannot write {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ams_common.durable import sync_folder
 from ams_common.errors import ConfigurationError, ModelError
 from ams_common.layout import DIGEST_BYTES
 from ams_common.messages import ModelManifest
@@ -111,7 +112,7 @@ class CheckpointStore:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._forget_oldest()
         return len(data)
 
@@ -191,14 +192,3 @@ def _write_file(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where folders can be flushed."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
