@@ -2,7 +2,7 @@
 
 import shutil
 from argparse import ArgumentParser, HelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -56,11 +56,15 @@ def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
     """Return what takes the place of ArgumentParser.add_argument: it puts each flag under the heading of its part."""
     parts = [base for base in settings_class.__bases__ if not issubclass(base, BaseSettings)]
     groups: dict[type, Any] = {}
+    positional: dict[str, str] = {}
 
     def add(parser: ArgumentParser, *flags: str, **options: Any) -> None:
         """Add one flag to `parser`, with the help and the placeholder of its setting."""
+        if not flags[0].startswith("-"):
+            positional[flags[0]] = options["metavar"] + (" ..." if "nargs" in options else "")
+        required = _required(settings_class, without=positional)
+        parser.usage = " ".join(["%(prog)s", *positional.values(), *required, "[options]"])
         if not groups:
-            parser.usage = " ".join(["%(prog)s", *_required(settings_class), "[options]"])
             groups.update((part, parser.add_argument_group(_title(part))) for part in parts)
         name = options.get("dest")
         if name is not None:
@@ -74,9 +78,10 @@ def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
     return add
 
 
-def _required(settings_class: type[BaseSettings]) -> list[str]:
+def _required(settings_class: type[BaseSettings], without: Container[str]) -> list[str]:
     fields = settings_class.model_fields.items()
-    return [f"{flag(name)} {_placeholder(name, field)}" for name, field in fields if field.is_required()]
+    required = [(name, field) for name, field in fields if field.is_required() and name not in without]
+    return [f"{flag(name)} {_placeholder(name, field)}" for name, field in required]
 
 
 def _title(part: type) -> str:

@@ -10,6 +10,7 @@ from ams_common.settings import run_command
 SUBCOMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("ams_eval.run", "show what adaptation would do for recordings, beside everything else one might do"),
     "demo": ("ams_eval.demo", "show server and edge at work on this machine, and report"),
+    "compare": ("ams_eval.compare", "say what differs between two folders of results"),
 }
 """Name of a subcommand: (module with its `run`, what it does)."""
 

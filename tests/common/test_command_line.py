@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict, SettingsError
+from pydantic_settings import CliPositionalArg, SettingsConfigDict, SettingsError
 
 from ams_common.command_line import command_line, flag
 from ams_common.settings import CommandSettings, PartConfig
@@ -73,6 +73,25 @@ def test_each_flag_stands_under_the_heading_of_its_part(shown: str) -> None:
     for part, flags in ((command, "help config tray-name guests"), (oven, "heat-s mode fan"), (kitchen, "server book")):
         assert all(f"--{each}" in part for each in flags.split())
         assert sum(f"--{each}" in other for each in flags.split() for other in sections) == len(flags.split())
+
+
+class TourSettings(CommandSettings):
+    """Visit."""
+
+    model_config = SettingsConfigDict(cli_prog_name="tour")
+
+    start: CliPositionalArg[Path]
+    """Where it begins."""
+    stops: CliPositionalArg[list[Path]]
+    """What is visited."""
+    guide: str
+    """Who leads."""
+
+
+def test_arguments_without_a_flag_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line(TourSettings, ["--help"])
+    assert "usage: tour START STOPS ... --guide GUIDE [options]\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

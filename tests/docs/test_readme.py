@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic_settings import CliPositionalArg
 from tests.edge.tiny_student import tiny_model
 from tests.edge.videos import tenths, write_video
 
@@ -16,6 +18,7 @@ from ams_common.settings import CommandSettings, load_settings
 from ams_common.update_codec import CODECS
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore, StoreConfig
+from ams_eval.compare import CompareSettings
 from ams_eval.demo_settings import DemoSettings
 from ams_eval.run import RunSettings
 from ams_server.networks.efficientvit import efficientvit_seg
@@ -31,7 +34,10 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "ams-edge": AgentSettings,
     "ams-eval demo": DemoSettings,
     "ams-eval run": RunSettings,
+    "ams-eval compare": CompareSettings,
 }
+POSITIONAL = get_args(CliPositionalArg[str])[1]
+"""Marks a setting that is given without a flag."""
 ROOMS = ("protos", "common", "edge", "server", "evaluation", "scripts", "benchmarks")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 OTHER_FLAGS = {"--help", "--check"}
@@ -106,10 +112,10 @@ def test_the_tables_name_every_flag_with_its_class_and_file(command: str) -> Non
         assert room in ROOMS
         configuration = getattr(import_module(module.replace("/", ".")), name)
         inherited = {field for base in configuration.__bases__ for field in getattr(base, "model_fields", {})}
-        fields = configuration.model_fields.keys() - inherited
+        fields = {each for each, field in configuration.model_fields.items() if POSITIONAL not in field.metadata} - inherited
         assert set(FLAG.findall(flags)) == {f"--{field.replace('_', '-')}" for field in fields}, name
         told |= fields
-    untold = COMMANDS[command].model_fields.keys() - told
+    untold = {each for each, field in COMMANDS[command].model_fields.items() if POSITIONAL not in field.metadata} - told
     # The subcommands of ams-eval take most flags of the server and some of the edge, which their sections say in words.
     others = ServerSettings.model_fields.keys() | AgentSettings.model_fields.keys()
     assert untold <= (others if command.startswith("ams-eval") else set())
