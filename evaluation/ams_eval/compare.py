@@ -113,7 +113,8 @@ def render(findings: Findings, first: Path, second: Path) -> str:
     ]
     for title, heads, rows in _tables(findings):
         cells = [[html.escape(cell) for cell in row] for row in rows]
-        body = f'<div class="card wide">{table(heads, cells)}</div>' if rows else '<p class="caption">none</p>'
+        words = heads.index("A") if "A" in heads else 2
+        body = f'<div class="card wide">{table(heads, cells, words=words)}</div>' if rows else '<p class="caption">none</p>'
         sections.append(f"<h2>{title}</h2>{body}")
     sections.insert(2, f'<p class="caption">{html.escape(_explanation(findings))}</p>')
     return document("A against B", sections)

@@ -1,9 +1,12 @@
 """Writes every report of a folder of results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ams_common.errors import ConfigurationError
 from ams_eval.files import write_atomically
 from ams_eval.metrics import SETTLE_S
+from ams_eval.outcome import Outcome
 from ams_eval.report.comparison_page import render_comparison
 from ams_eval.report.run_page import render_run
 from ams_eval.result_folder import base_of, find_moments, read_runs, unique
@@ -25,6 +28,8 @@ def write_reports(out: Path, *, settle_s: float = SETTLE_S) -> tuple[Summary, ..
     runs = read_runs(out)
     rows = summarise(runs, settle_s)
     names = unique(run.outcome.recording for run in runs)
+    for name in names:
+        _require_one_class_list(out, [run.outcome for run in runs if run.outcome.recording == name])
     moments = {name: found for name in names if (found := find_moments(out, name)) is not None}
     for run, row in zip(runs, rows, strict=True):
         page = render_run(run, row, base_of(run, runs), moments.get(run.outcome.recording))
@@ -33,3 +38,13 @@ def write_reports(out: Path, *, settle_s: float = SETTLE_S) -> tuple[Summary, ..
     write_atomically(out / JSON_NAME, write_json(rows, settle_s).encode())
     write_atomically(out / REPORT_NAME, render_comparison(runs, rows, moments, settle_s=settle_s).encode())
     return rows
+
+
+def _require_one_class_list(out: Path, outcomes: Sequence[Outcome]) -> None:
+    lists = list(dict.fromkeys(outcome.classes for outcome in outcomes))
+    if len(lists) > 1:
+        told = " and ".join(", ".join(classes) for classes in lists[:2])
+        raise ConfigurationError(
+            f"{str(out)!r} holds runs on {outcomes[0].recording!r} with different classes ({told}), which no report can set "
+            "side by side: give each an --out of its own"
+        )

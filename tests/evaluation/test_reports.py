@@ -96,6 +96,12 @@ def test_a_loss_is_not_told_as_a_gain() -> None:
     assert "without" not in headline(worse[1:])
 
 
+def test_runs_with_different_references_are_warned_of() -> None:
+    other = outcome("ams", settings={"teacher_identity": "another"})
+    assert "differ in teacher_identity" in parsed(comparison(runs_of(outcome("none"), other))).text
+    assert "do not all have the same reference" not in comparison(SEVERAL)
+
+
 def test_the_time_after_the_start_shows_only_where_there_is_any() -> None:
     long = runs_of(outcome("none", frames=700), outcome("ams", frames=700))
     assert "from 250 s" in comparison(long)
@@ -231,6 +237,13 @@ def test_a_folder_of_results_gets_all_its_reports(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     write_reports(tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_runs_with_different_classes_have_no_common_report(tmp_path: Path) -> None:
+    write_outcome(outcome(), tmp_path / "runs" / "a")
+    write_outcome(replace(outcome("none"), classes=("a", "b", "c")), tmp_path / "runs" / "b")
+    with pytest.raises(ConfigurationError, match="different classes"):
+        write_reports(tmp_path)
 
 
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from ams_eval.summary import Group, Summary, by_scheme
 
 _LONG_S = 300.0
 """Shorter recordings have nothing to say about the time after the first 250 s."""
+_REFERENCE_SETTINGS = {"teacher_identity", "classes", "class_set", "scored_hz", "student_width", "student_height"}
+"""Settings that decide what labels are compared with; the student's size does because the reference has it too."""
 
 
 def render_comparison(
@@ -39,6 +41,7 @@ def render_comparison(
     recordings = unique(run.outcome.recording for run in runs)
     sections = [
         _header(groups, recordings, rows),
+        _warning(runs),
         _main_table(groups, "In short"),
         _bandwidth(groups, style_of),
         _gains(runs, style_of),
@@ -76,6 +79,16 @@ def _header(groups: Sequence[Group], recordings: Sequence[str], rows: Sequence[S
         f'<p class="lead">{len(groups)} schemes on {played}. Unless another aggregate is named, mIoU is the mean over the '
         f"frames of the mIoU within the {WINDOW_S:g} s around them, against the teacher's labels of the original pictures or, "
         f"where it says so, against human labels.{repeated}</p></header>"
+    )
+
+
+def _warning(runs: Sequence[Run]) -> str:
+    names = sorted(differing_settings(run.outcome for run in runs) & _REFERENCE_SETTINGS)
+    if not names:
+        return ""
+    return (
+        '<p class="warning">These runs do not all have the same reference: they differ in '
+        f"{html.escape(', '.join(names))}. Their mIoU cannot be compared as if they had.</p>"
     )
 
 

@@ -30,11 +30,11 @@ def legend(entries: Iterable[tuple[str, str]], *, box: bool = False) -> str:
     )
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """Return a table of cells that are HTML; the first `words` columns, 1 to 3, hold words, the others numbers."""
     head = "".join(f"<th>{cell}</th>" for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<table class="words{words}"><tr>{head}</tr>{body}</table>'
 
 
 def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
