@@ -18,6 +18,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "sampling_period_s": 10.0,
     "min_sampling_hz": 0.1,
     "max_sampling_hz": 1.0,
+    "codec": "mask-float16",
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -21,6 +21,7 @@ from ams_edge.store import ModelStore, StoreConfig
 from ams_eval.compare import CompareSettings
 from ams_eval.demo_settings import DemoSettings
 from ams_eval.run import RunSettings
+from ams_eval.schemes.registry import SCHEMES
 from ams_server.networks.efficientvit import efficientvit_seg
 from ams_server.presets import PRESETS
 from ams_server.settings import ServerSettings
@@ -130,6 +131,11 @@ def test_the_presets_are_as_the_table_says() -> None:
         key = cell.strip("`")
         assert default == str(fields[key].default)
         assert presets == [str(PRESETS[name].get(key, "")) for name in ("paper", "authors_code")]
+
+
+def test_the_schemes_are_as_the_table_says() -> None:
+    rows = table_rows(section("Would it help my camera?"))
+    assert rows == [[f"`{name}`", what] for name, (what, _, _) in SCHEMES.items()]
 
 
 def test_students_teachers_and_class_sets_are_those_there_are(tmp_path: Path) -> None:

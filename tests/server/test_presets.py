@@ -5,12 +5,13 @@ from ams_common.settings import CommandSettings, load_settings
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS
 from ams_server.sampling import SamplingConfig
+from ams_server.settings import LabelConfig
 from ams_server.training_config import TrainingConfig
 
 
 # pydantic merges the configurations of the bases.
 class TrainingSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
-    TrainingConfig, SamplingConfig, PacingConfig, CommandSettings
+    TrainingConfig, SamplingConfig, PacingConfig, LabelConfig, CommandSettings
 ):
     """The parts that presets speak of, as a command has them."""
 
@@ -30,6 +31,7 @@ def test_the_published_method() -> None:
     assert (paper.optimizer, paper.learning_rate, paper.epsilon_inside_root) == ("adam", 1e-3, True)
     assert (paper.selection, paper.first_selection, paper.restore_between_phases) == ("gradient_guided", "random", False)
     assert (paper.sampling_rule, paper.min_sampling_hz, paper.max_sampling_hz) == ("loss", 0.1, 1.0)
+    assert paper.codec == "mask-float16"
 
 
 def test_the_authors_code_differs_where_it_does() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ams_common.errors import ConfigurationError
-from ams_eval.schemes import adaptation, no_customisation
+from ams_eval.schemes import adaptation, no_customisation, one_time
 from ams_eval.schemes.base import Scheme
 from ams_server.presets import PRESETS
 from ams_server.settings import AdaptationConfig
@@ -57,6 +57,7 @@ _FULL = {"selection": "full", "fraction": 1.0}
 
 SCHEMES: dict[str, tuple[str, Scheme, Mapping[str, Any]]] = {
     "none": ("no customisation: the pretrained student", no_customisation.label, {}),
+    "one-time": ("the whole student tuned on the first minute and sent once", one_time.label, one_time.SETTINGS),
     "ams": ("adaptive model streaming with this product's defaults", adaptation.label, {}),
     "paper": ("adaptive model streaming as published", adaptation.label, {PRESET_KEY: "paper"}),
     "authors_code": ("adaptive model streaming as its authors' code does it", adaptation.label, {PRESET_KEY: "authors_code"}),
@@ -99,8 +100,7 @@ def _from_file(path: Path) -> Scheme:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConfigurationError(f"scheme file {str(path)!r} fails: {type(error).__name__}: {error}") from error
-    label = getattr(module, "label", None)
+    label: Scheme | None = getattr(module, "label", None)
     if not callable(label):
         raise ConfigurationError(f"scheme file {str(path)!r} has no function label(stage)")
-    scheme: Scheme = label
-    return scheme
+    return label
