@@ -17,7 +17,7 @@ from ams_eval import metrics
 from ams_eval.metrics import SETTLE_S, Spread
 from ams_eval.outcome import Outcome
 from ams_eval.outcome_files import finite_or_none
-from ams_eval.result import number, percent, points
+from ams_eval.result import number, points
 from ams_eval.result_folder import NO_CUSTOMISATION, Run, base_of, unique
 
 
@@ -257,22 +257,22 @@ def write_json(rows: Sequence[Summary], settle_s: float) -> str:
 def draw_summary(rows: Sequence[Summary]) -> Table:
     """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("", no_wrap=True, max_width=30)
-    for heading in ("mIoU teacher", "mIoU human", "gain", "up kbit/s", "down kbit/s", "model age", "frames"):
-        table.add_column(heading, justify="right")
+    table.add_column("", no_wrap=True, max_width=24)
+    for heading, *_ in _COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
     for group in by_scheme(rows):
-        table.add_row(escape(group.scheme), *(cell(group.mean(name)) for name, cell in _CELLS))
+        table.add_row(escape(group.scheme), *(write(group.mean(name)) for _, name, write in _COLUMNS))
     return table
 
 
-_CELLS: tuple[tuple[str, Callable[[float], str]], ...] = (
-    ("miou_window", percent),
-    ("human_miou_window", percent),
-    ("gain", points),
-    ("up_kbps", lambda value: number(value, 1)),
-    ("down_kbps", lambda value: number(value, 1)),
-    ("model_age_mean_s", lambda value: "–" if math.isnan(value) else f"{value:.1f} s"),
-    ("frames_labelled", lambda value: number(value, 0)),
+_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("teacher\nmIoU %", "miou_window", lambda value: number(100 * value, 1)),
+    ("human\nmIoU %", "human_miou_window", lambda value: number(100 * value, 1)),
+    ("gain\npoints", "gain", points),
+    ("up\nkbit/s", "up_kbps", lambda value: number(value, 1)),
+    ("down\nkbit/s", "down_kbps", lambda value: number(value, 1)),
+    ("model\nage s", "model_age_mean_s", lambda value: number(value, 1)),
+    ("frames\nlabelled", "frames_labelled", lambda value: number(value, 0)),
 )
 
 

@@ -188,6 +188,12 @@ def test_names_of_points_do_not_cover_each_other() -> None:
     assert len(elements(chart.svg(), "circle", "dot")) == 3
 
 
+def test_the_unit_of_the_last_tick_is_not_cut_off() -> None:
+    chart = Chart(title="unit", x=Span(0, 500), y=Span(0, 1), x_unit="kbit/s")
+    (last,) = (each for each in elements(chart.svg(), "text") if each.text == "500 kbit/s")
+    assert float(last.get("x", "")) <= WIDE - 35
+
+
 def test_rows_of_strokes_stand_below_the_plot() -> None:
     chart = Chart(title="rows", x=Span(0, 10), y=Span(0, 1), height=200, tick_rows=2)
     chart.line([0, 10], [0.0, 0.0], "up")

@@ -94,9 +94,10 @@ def test_json_has_runs_and_schemes() -> None:
 
 
 def test_the_table_for_a_terminal_fits_it() -> None:
-    console = Console(width=100, record=True, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(draw_summary(summarise(RUNS)))
     lines = console.export_text().splitlines()
     (ams,) = (line for line in lines if line.strip().startswith("ams"))
     assert "4.8" in ams
+    assert "…" not in "".join(lines)
     assert [group.scheme for group in by_scheme(summarise(RUNS))] == ["none", "ams"]

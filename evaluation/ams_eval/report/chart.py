@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 30
 _LEAST_SCALE = 0.72
 """A page scrolls a drawing sideways rather than shrink it further."""
 _PIXELS_PER_TICK_X, _PIXELS_PER_TICK_Y = 90, 42
-_ROW_PIXELS, _LINE_PIXELS = 10, 15
+_ROW_PIXELS, _LINE_PIXELS, _LETTER_PIXELS = 10, 15, 7
 
 
 class Span(NamedTuple):
@@ -154,7 +154,10 @@ class Chart:
         steps = ticks_of(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X))
         units = [""] * (len(steps) - 1) + [f" {self.x_unit}"]
         for value, unit in zip(steps, units, strict=True):
-            parts.append(_text(self._x(value), self.height - 12, f"{value:g}{unit}".rstrip(), "middle", "scale"))
+            text = f"{value:g}{unit}".rstrip()
+            # A text in the middle of the last tick would be cut off where it is long.
+            x = min(self._x(value), self.width - _LETTER_PIXELS * len(text) / 2)
+            parts.append(_text(x, self.height - 12, text, "middle", "scale"))
         parts.append(f'<path class="axis" d="M{LEFT} {foot}H{right}"/>')
         parts.append(_text(LEFT - 8, TOP - 10, self.y_unit, "end", "scale unit"))
         return "".join(parts)

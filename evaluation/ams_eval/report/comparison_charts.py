@@ -101,7 +101,8 @@ def bandwidth_chart(groups: Sequence[Group], style_of: Mapping[str, str], *, hum
 def gain_chart(gains: Mapping[str, FloatArray], style_of: Mapping[str, str]) -> str:
     """Return the share of frames that gain no more than so many points of mIoU over no customisation, as SVG."""
     known = np.concatenate([gain[~np.isnan(gain)] for gain in gains.values()])
-    low, high = (float(np.quantile(known, share)) for share in (0.002, 0.998)) if known.size else (0.0, 0.0)
+    low = float(np.quantile(known, 0.002, method="lower")) if known.size else 0.0
+    high = float(np.quantile(known, 0.998, method="higher")) if known.size else 0.0
     span = Span(100 * min(-0.02, low), 100 * max(0.02, high))
     chart = Chart(
         title="cumulative distribution of the gain per frame, share of frames in per cent",
