@@ -256,8 +256,8 @@ def write_json(rows: Sequence[Summary], settle_s: float) -> str:
 
 def draw_summary(rows: Sequence[Summary]) -> Table:
     """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("", no_wrap=True, max_width=24)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    table.add_column("", no_wrap=True, max_width=22)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for group in by_scheme(rows):

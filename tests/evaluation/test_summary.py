@@ -19,6 +19,7 @@ def runs_of(*outcomes: Outcome) -> list[Run]:
 
 
 RUNS = runs_of(outcome("none"), outcome("ams"), outcome("ams", seed=1, share=0.8))
+LONG_NAME = runs_of(outcome("paper:fraction=0.01"))
 
 
 def test_a_row_holds_the_numbers_of_its_run() -> None:
@@ -95,7 +96,7 @@ def test_json_has_runs_and_schemes() -> None:
 
 def test_the_table_for_a_terminal_fits_it() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(draw_summary(summarise(RUNS)))
+    console.print(draw_summary(summarise(RUNS + LONG_NAME)))
     lines = console.export_text().splitlines()
     (ams,) = (line for line in lines if line.strip().startswith("ams"))
     assert "4.8" in ams
