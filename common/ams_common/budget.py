@@ -139,5 +139,5 @@ def _require(direction: str, rate_bps: int, least_bps: int, interval_s: float) -
         return
     raise ConfigurationError(
         f"{direction} budget of {rate_bps / 1000:g} kbit/s carries nothing at one update every {interval_s:g} s: "
-        f"the least is {math.ceil(least_bps / 100) / 10:g} kbit/s, or lengthen the interval"
+        f"the least is {math.ceil(least_bps / 100) / 10:g} kbit/s, or let the server update less often"
     )

@@ -22,21 +22,17 @@ from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage,
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
 from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import CODECS, create_codec
-from ams_server.buffer import TrainingBuffer, capacity_for
 from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.checkpoints import CheckpointStore, session_identity
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
 from ams_server.flat_model import FlatModel
-from ams_server.learners.ams import AmsLearner
-from ams_server.pacing import PacingController
-from ams_server.sampling import SamplingController
+from ams_server.learners.factory import create_learner, shortest_update_interval_s
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
 from ams_server.settings import AdaptationConfig, ServerSettings
 from ams_server.students.export import build_manifest, student_vector
 from ams_server.students.factory import create_student
 from ams_server.teachers.base import Teacher
-from ams_server.trainer import Trainer
 
 KEPT_SESSIONS = 32
 """Devices whose sessions are kept while they are away, some 100 MB each; the one that was away longest is forgotten first."""
@@ -82,12 +78,6 @@ def student_classes(settings: AdaptationConfig) -> ClassSet:
     return load_class_set(settings.class_set).subset(settings.classes)
 
 
-def buffer_capacity(settings: AdaptationConfig) -> int:
-    """Return how many frames the training buffer of a device holds."""
-    size = (settings.student_width, settings.student_height)
-    return capacity_for(settings.horizon_s, settings.max_sampling_hz, width=size[0], height=size[1])
-
-
 def float16_exact(vector: Float32Array, layout: ParameterLayout) -> Float32Array:
     """Return `vector`, float32 [P], with trainable parameters rounded to float16 where that is finite.
 
@@ -111,7 +101,7 @@ def checkpoint_store(settings: ServerSettings, model: StartingModel) -> Checkpoi
     starting_digest = weights_digest(student_vector(model.module))
     return CheckpointStore(
         settings.state_folder.expanduser(),
-        session_identity(model.manifest, starting_digest, settings),
+        session_identity(model.manifest, starting_digest, settings, settings.scheme),
         parameters=model.manifest.layout.size,
         keep=KEPT_FILES_PER_DEVICE * settings.max_devices,
     )
@@ -195,7 +185,7 @@ class DeviceBackend:
             if asked and asked != offered:
                 raise ConfigurationError(f"this server has no {what} {asked!r}, it serves {offered!r}")
         try:
-            require_workable(hello.uplink_bps, hello.downlink_bps, self._settings.update_interval_s)
+            require_workable(hello.uplink_bps, hello.downlink_bps, shortest_update_interval_s(self._settings))
         except ConfigurationError as error:
             raise RefusedError("budget_too_small", str(error)) from error
 
@@ -227,13 +217,7 @@ def new_session(
         budget=budget,
         frames=settings,
         teacher=teacher,
-        learner=AmsLearner(
-            trainer=Trainer(flat, settings, mean=manifest.mean, std=manifest.std),
-            buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings)),
-            sampling=SamplingController(settings),
-            pacing=PacingController(settings),
-            size=(manifest.width, manifest.height),
-        ),
+        learner=create_learner(settings, flat, manifest),
         codec=create_codec(codec, manifest.layout),
         clock=clock,
     )

@@ -28,6 +28,7 @@ from ams_common.errors import ConfigurationError, ModelError
 from ams_common.layout import DIGEST_BYTES
 from ams_common.messages import ModelManifest
 from ams_common.settings import PartConfig
+from ams_server.learners.config import Scheme
 from ams_server.state import State
 from ams_server.training_config import TrainingConfig
 
@@ -49,13 +50,13 @@ class CheckpointConfig(PartConfig):
     """Folder that keeps the devices' sessions across restarts of the server, one server each; by default nothing is kept."""
 
 
-def session_identity(manifest: ModelManifest, starting_digest: bytes, training: TrainingConfig) -> bytes:
+def session_identity(manifest: ModelManifest, starting_digest: bytes, training: TrainingConfig, scheme: Scheme) -> bytes:
     """Return 16 bytes that identify what a session's state has a meaning for.
 
-    That is the student with its classes and size, the weights that devices start from (`starting_digest`), the optimiser, and
-    whether phases start from the starting weights. All other settings may change between two processes.
+    That is the student with its classes and size, the weights that devices start from (`starting_digest`), the scheme,
+    the optimiser, and whether phases start from the starting weights. All other settings may change between two processes.
     """
-    text = f"{training.optimizer} {training.restore_between_phases}"
+    text = f"{scheme} {training.optimizer} {training.restore_between_phases}"
     parts = manifest.bundle_digest + starting_digest + text.encode()
     return hashlib.blake2b(parts, digest_size=DIGEST_BYTES).digest()
 

@@ -13,9 +13,10 @@ from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
-from ams_server.backend import DeviceBackend, buffer_capacity, checkpoint_store, starting_model, student_classes
+from ams_server.backend import DeviceBackend, checkpoint_store, starting_model, student_classes
 from ams_server.buffer import BUFFER_BYTES
 from ams_server.checkpoint_writer import CheckpointWriter
+from ams_server.learners.factory import buffer_capacity
 from ams_server.scheduler import Scheduler
 from ams_server.service import require_free, serve
 from ams_server.settings import ServerSettings
@@ -139,7 +140,7 @@ def warn_of_short_buffer(settings: ServerSettings) -> None:
     """Warn where a device's training buffer cannot hold all frames of the horizon at the highest sampling rate."""
     frames = buffer_capacity(settings)
     held_s = frames / settings.max_sampling_hz
-    if held_s < settings.horizon_s:
+    if settings.scheme == "ams" and held_s < settings.horizon_s:
         _log.warning(
             "training looks back %.0f s instead of horizon_s=%g where max_sampling_hz=%g is reached: "
             "%d frames of %dx%d are what %d MiB for a device hold",

@@ -14,21 +14,34 @@ from ams_common.classes import IGNORE
 MATRIX_ENLARGEMENT = 4
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, stride: int = 1) -> Tensor:
+def segmentation_loss(logits: Tensor, labels: Tensor, stride: int = 1, pixel_weights: Tensor | None = None) -> Tensor:
     """Return the mean cross-entropy over the labelled pixels, a float32 scalar; 0 where no pixel is labelled.
 
     The logits, [B, C, h, w], are upsampled bilinearly to the size of the labels, uint8 [B, H, W], as inference does: see
     `ams_common.alignment`. Labels of C or more are ignored. With a `stride` above 1 the loss is taken at the centre of every
-    stride x stride block only.
+    stride x stride block only. `pixel_weights`, float32 [B, H, W], multiply the loss of each pixel; its count stays one.
     """
     targets = _block_centres(labels, stride).long()
     targets = targets.masked_fill(targets >= logits.shape[1], IGNORE)
     # The upsampled logits of one image fit the cache of a CPU, those of a batch do not: image by image takes half the time.
     images = len(logits) if logits.is_cuda else 1
-    parts = zip(torch.split(logits.float(), images), torch.split(targets, images), strict=True)
+    pieces = torch.split(logits.float(), images), torch.split(targets, images)
     size = (labels.shape[1], labels.shape[2])
-    total = torch.stack([_summed_loss(*part, size, stride) for part in parts]).sum()
+    if pixel_weights is None:
+        sums = [_summed_loss(*piece, size, stride) for piece in zip(*pieces, strict=True)]
+    else:
+        weights = torch.split(_block_centres(pixel_weights, stride), images)
+        sums = [_weighted_loss(*piece, size, stride) for piece in zip(*pieces, weights, strict=True)]
+    total = torch.stack(sums).sum()
     return total / torch.count_nonzero(targets != IGNORE).clamp(min=1)
+
+
+def upsampled_logits(logits: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
+    """Return the logits, [B, C, h, w], upsampled to `size` (H, W) as inference does, at the centre of every block only."""
+    height, width = size
+    if has_corner_logits(width, height):
+        return _upsampled_corner_to_corner(logits, height, width, stride)
+    return _upsampled(logits, *(len(range(stride // 2, side, stride)) for side in size))
 
 
 def _block_centres(labels: Tensor, stride: int) -> Tensor:
@@ -36,12 +49,12 @@ def _block_centres(labels: Tensor, stride: int) -> Tensor:
 
 
 def _summed_loss(logits: Tensor, targets: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    height, width = size
-    if has_corner_logits(width, height):
-        upsampled = _upsampled_corner_to_corner(logits, height, width, stride)
-    else:
-        upsampled = _upsampled(logits, targets.shape[1], targets.shape[2])
-    return F.cross_entropy(upsampled, targets, ignore_index=IGNORE, reduction="sum")
+    return F.cross_entropy(upsampled_logits(logits, size, stride), targets, ignore_index=IGNORE, reduction="sum")
+
+
+def _weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    losses = F.cross_entropy(upsampled_logits(logits, size, stride), targets, ignore_index=IGNORE, reduction="none")
+    return (losses * weights).sum()
 
 
 def _upsampled(logits: Tensor, height: int, width: int) -> Tensor:

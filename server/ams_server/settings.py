@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, PartConfig
 from ams_server.checkpoints import CheckpointConfig
 from ams_server.edge_session import FrameConfig
+from ams_server.learners.config import JustInTimeConfig, LearnerConfig
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS
 from ams_server.sampling import SamplingConfig
@@ -48,9 +49,26 @@ class ComputeConfig(PartConfig):
 
 
 class AdaptationConfig(
-    StudentConfig, TeacherConfig, LabelConfig, TrainingConfig, SamplingConfig, PacingConfig, FrameConfig, ComputeConfig
+    StudentConfig,
+    TeacherConfig,
+    LabelConfig,
+    LearnerConfig,
+    TrainingConfig,
+    SamplingConfig,
+    PacingConfig,
+    JustInTimeConfig,
+    FrameConfig,
+    ComputeConfig,
 ):
     """All that decides how a model is adapted, served or replayed."""
+
+    @model_validator(mode="after")
+    def _single_frames_have_no_batch(self) -> "AdaptationConfig":
+        if self.scheme == "jit" and (self.batch_norm == "train" or self.restore_between_phases):
+            raise ValueError(
+                "scheme=jit learns one frame after another: it needs batch_norm=frozen, restore_between_phases=false"
+            )
+        return self
 
 
 class ServerSettings(AdaptationConfig, ServiceConfig, CheckpointConfig, CommandSettings):

@@ -1,11 +1,11 @@
-"""Training phases of one device's student on its buffer of labelled frames (lines 10 to 16 of the paper's Algorithm 1).
+"""Training phases of one device's student on its labelled frames (lines 10 to 16 of the paper's Algorithm 1).
 
 B: mini-batch. C: classes. H, W: input size of the student. h, w: size of its logits. N: trainable parameters. P: elements of
 the flat vector, running statistics included.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -84,7 +84,15 @@ class Trainer:
     def train_phase(
         self, buffer: TrainingBuffer, limit: int | None = None, stopping: Callable[[], bool] = lambda: False
     ) -> PhaseResult:
-        """Train for the configured number of steps on mini-batches of `buffer`, which must not be empty.
+        """Train for the configured number of steps on mini-batches of `buffer`, which must not be empty; see `run_phase`."""
+        return self.run_phase(self._buffer_losses(buffer), limit, stopping)
+
+    def run_phase(
+        self, losses: Iterator[Tensor], limit: int | None = None, stopping: Callable[[], bool] = lambda: False
+    ) -> PhaseResult:
+        """Take a step for each of `losses`, of which there is at least one.
+
+        A loss is a float32 scalar with its graph, made of `logits` when it is asked for, at the weights of that moment.
 
         `limit` is the largest number of trainable parameters that may change, where that is less than the configured
         fraction; at least one does, and "full" then chooses as gradient_guided. A loss or weight that is not finite undoes the
@@ -92,13 +100,20 @@ class Trainer:
         """
         self._before = _Before(self.model.weights.clone(), self._optimizer.state(), self._phases, self._moved)
         self._restore()
-        chosen, losses = self._run(buffer, self._count(limit), stopping)
-        loss = float(torch.stack(losses).mean()) if losses else math.nan
-        failure = self._failure(loss) if len(losses) == self._config.steps else "it was stopped"
+        chosen, taken, stopped = self._run(losses, self._count(limit), stopping)
+        loss = float(torch.stack(taken).mean()) if taken else math.nan
+        failure = "it was stopped" if stopped else self._failure(loss)
         if failure:
             self.undo()
-            return PhaseResult(indices=np.empty(0, np.int64), loss=math.nan, steps=len(losses), failure=failure)
-        return PhaseResult(indices=self._changed(chosen), loss=loss, steps=len(losses))
+            return PhaseResult(indices=np.empty(0, np.int64), loss=math.nan, steps=len(taken), failure=failure)
+        return PhaseResult(indices=self._changed(chosen), loss=loss, steps=len(taken))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return what the student makes of `images`, uint8 RGB [B, 3, H, W] on any device: logits [B, C, h, w] with a graph."""
+        inputs = images.to(self.model.device).float().sub_(self._mean).div_(self._std)
+        with torch.autocast(self.model.device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
+            logits: Tensor = self.model.module(inputs)
+        return logits
 
     def undo(self) -> None:
         """Take back the last phase, moments included; has no effect after its result was adopted."""
@@ -161,30 +176,33 @@ class Trainer:
             moved = torch.from_numpy(self._moved).to(self.model.device)
             self.model.weights.scatter_(0, moved, self._pretrained.gather(0, moved))
 
-    def _run(self, buffer: TrainingBuffer, count: int, stopping: Callable[[], bool]) -> tuple[Int64Array, list[Tensor]]:
+    def _run(self, losses: Iterator[Tensor], count: int, stopping: Callable[[], bool]) -> tuple[Int64Array, list[Tensor], bool]:
+        """Return the chosen coordinates, the losses of the steps taken, and whether it was stopped."""
         chosen = None if self._first_step_decides else self._choose(count)
         positions = self._on_device(chosen)
-        losses = []
+        taken: list[Tensor] = []
+        stopped = False
         self._train_batch_norm(self._config.batch_norm == "train")
-        for _ in range(self._config.steps):
-            if stopping():
+        for loss in losses:
+            stopped = stopping()
+            if stopped:
                 break
-            losses.append(self._backward(buffer))
+            taken.append(self._backward(loss))
             self._optimizer.accumulate()
             if chosen is None:
                 chosen = self._choose(count)
                 positions = self._on_device(chosen)
             self._optimizer.apply(positions)
         self._train_batch_norm(False)
-        return np.empty(0, np.int64) if chosen is None else chosen, losses
+        return np.empty(0, np.int64) if chosen is None else chosen, taken, stopped
 
-    def _backward(self, buffer: TrainingBuffer) -> Tensor:
-        images, labels = buffer.sample(self._config.batch_size, self._generator)
-        inputs = images.to(self.model.device).float().sub_(self._mean).div_(self._std)
+    def _buffer_losses(self, buffer: TrainingBuffer) -> Iterator[Tensor]:
+        for _ in range(self._config.steps):
+            images, labels = buffer.sample(self._config.batch_size, self._generator)
+            yield segmentation_loss(self.logits(images), labels.to(self.model.device), self._config.loss_stride)
+
+    def _backward(self, loss: Tensor) -> Tensor:
         self.model.gradients.zero_()
-        with torch.autocast(self.model.device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
-            logits = self.model.module(inputs)
-        loss = segmentation_loss(logits, labels.to(self.model.device), self._config.loss_stride)
         torch.autograd.backward(loss)
         return loss.detach()
 

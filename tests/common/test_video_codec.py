@@ -82,6 +82,13 @@ def test_more_bytes_give_a_better_picture() -> None:
     assert quality_db[-1] > 45
 
 
+@pytest.mark.parametrize("target_bytes", [3000, 6000, 9000])
+def test_a_single_frame_uses_its_target(target_bytes: int) -> None:
+    for frame in FRAMES:
+        encoded = encode_frames([frame], (0,), target_bytes=target_bytes)
+        assert 0.8 * target_bytes <= encoded.size_bytes <= target_bytes
+
+
 @pytest.mark.parametrize("step_s", [0.0, 1e-6, 1 / 240, 1 / 30, 0.3, 10.0, 3600.0])
 def test_the_target_is_used_at_any_sampling_rate(step_s: float) -> None:
     encoded = encode_frames(FRAMES, seconds(6, step_s), target_bytes=6000)

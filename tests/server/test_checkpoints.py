@@ -176,17 +176,18 @@ def test_another_server_s_file_is_refused(tmp_path: Path, caplog: pytest.LogCapt
 
 def test_a_state_belongs_to_a_model_its_start_and_a_kind_of_training() -> None:
     manifest, start, training = small_model().manifest, bytes(16), TrainingConfig()
-    identity = session_identity(manifest, start, training)
+    identity = session_identity(manifest, start, training, "ams")
     others = {
-        session_identity(replace(manifest, student="other"), start, training),
-        session_identity(replace(manifest, graph_digest=bytes(16)), start, training),
-        session_identity(manifest, bytes([1] * 16), training),
-        session_identity(manifest, start, TrainingConfig(optimizer="sgd")),
-        session_identity(manifest, start, TrainingConfig(restore_between_phases=True)),
+        session_identity(replace(manifest, student="other"), start, training, "ams"),
+        session_identity(replace(manifest, graph_digest=bytes(16)), start, training, "ams"),
+        session_identity(manifest, bytes([1] * 16), training, "ams"),
+        session_identity(manifest, start, TrainingConfig(optimizer="sgd"), "ams"),
+        session_identity(manifest, start, TrainingConfig(restore_between_phases=True), "ams"),
+        session_identity(manifest, start, training, "jit"),
     }
-    assert len(others) == 5
+    assert len(others) == 6
     assert identity not in others
-    assert identity == session_identity(manifest, start, TrainingConfig(steps=3, horizon_s=9.0))
+    assert identity == session_identity(manifest, start, TrainingConfig(steps=3, horizon_s=9.0), "ams")
 
 
 class KilledError(Exception):

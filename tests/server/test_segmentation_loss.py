@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ams_server.segmentation_loss import segmentation_loss
+from ams_server.segmentation_loss import segmentation_loss, upsampled_logits
 
 
 def random_case(height: int, width: int, stride: int = 4, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -86,3 +86,20 @@ def test_half_precision_logits_are_summed_in_full_precision() -> None:
     half = segmentation_loss(logits.bfloat16(), labels)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, segmentation_loss(logits.bfloat16().float(), labels))
+
+
+@pytest.mark.parametrize("size", [(8, 12), (33, 65)])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_weights_multiply_the_loss_of_each_pixel_but_not_their_count(size: tuple[int, int], stride: int) -> None:
+    logits, labels = random_case(*size)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.rand(2, *size, generator=generator)
+    upsampled = upsampled_logits(logits, size, stride)
+    targets, factors = (each[:, stride // 2 :: stride, stride // 2 :: stride] for each in (labels, weights))
+    losses = F.cross_entropy(upsampled, targets.long(), ignore_index=255, reduction="none")
+    torch.testing.assert_close(
+        segmentation_loss(logits, labels, stride, weights), (losses * factors).sum() / (targets != 255).sum()
+    )
+    torch.testing.assert_close(
+        segmentation_loss(logits, labels, stride, torch.ones(2, *size)), segmentation_loss(logits, labels, stride)
+    )
