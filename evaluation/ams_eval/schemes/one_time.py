@@ -12,11 +12,11 @@ from typing import Any
 from ams_eval.replay.device import Shown
 from ams_eval.schemes import adaptation
 from ams_eval.schemes.base import Stage
-from ams_server.backend import buffer_capacity
 from ams_server.buffer import TrainingBuffer
 from ams_server.edge_session import EdgeSession
 from ams_server.learners.ams import AmsLearner
 from ams_server.learners.base import LabelledFrames
+from ams_server.learners.factory import buffer_capacity
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
 from ams_server.trainer import PhaseResult
