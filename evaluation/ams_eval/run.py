@@ -37,8 +37,8 @@ class RunSettings(
     videos: CliPositionalArg[list[Path]]
     """Video files, folders of frames, or data sets."""
     schemes: list[str] = Field(default=["none", "ams"], min_length=1)
-    """What to compare: none, one-time, ams, paper, authors_code, full or a file of your own, each with changed settings of the
-    server if wanted, such as paper:selection=random:fraction=0.01."""
+    """What to compare: none, one-time, tracking, jit, jit-full, ams, paper, authors_code, full, oracle or a file of your own,
+    each with changed settings of the server if wanted, such as paper:selection=random:fraction=0.01."""
     seeds: int = Field(default=1, ge=1, le=100)
     """How many times, with different random numbers, beginning with those of --seed."""
     out: Path = Path("out/eval")

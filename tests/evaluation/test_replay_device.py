@@ -111,6 +111,15 @@ def test_measured_latency_is_the_time_that_the_work_took() -> None:
         assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + 0.05 + update.queue_s)
 
 
+def test_just_in_time_learns_from_single_frames() -> None:
+    on = stage(seconds=20, scheme="jit", jit_camera_hz=RATE_HZ, jit_min_stride=2, jit_max_stride=8)
+    shown = list(adaptation.label(on))
+    assert len(on.journal.updates) >= 3
+    assert {update.payload_bytes for update in on.journal.updates} != {0}
+    assert all(1 <= update.steps <= 8 for update in on.journal.updates)
+    assert agreement(shown[-25:]) > agreement(shown[:5])
+
+
 def test_a_slow_uplink_delays_the_updates() -> None:
     fast, slow = stage(seconds=30), stage(seconds=30, network=NetworkConfig(link="up=1kbit"))
     for on in (fast, slow):

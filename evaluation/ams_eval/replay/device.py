@@ -63,7 +63,7 @@ class _Passage:
 class StillDevice:
     """A device that runs one model and talks to nobody."""
 
-    def __init__(self, model: StartingModel, runtime: RuntimeConfig, timeline: Timeline, profile: Profile) -> None:
+    def __init__(self, model: StoredModel, runtime: RuntimeConfig, timeline: Timeline, profile: Profile) -> None:
         """Install `model`.
 
         Raises:
@@ -72,7 +72,7 @@ class StillDevice:
         self._profile = profile
         self.slot = ModelSlot()
         self.patcher = Patcher(choose_backend(runtime), self.slot, timeline.clock)
-        self.patcher.install(starting_state(model))
+        self.patcher.install(model)
         self._size = (model.manifest.width, model.manifest.height)
 
     def labels(self, frame: Frame) -> UInt8Array:
@@ -112,7 +112,7 @@ class ReplayDevice:
         self._timeline = timeline
         self._journal = journal
         self._profile = profile
-        self._still = StillDevice(model, runtime, timeline, profile)
+        self._still = StillDevice(starting_state(model), runtime, timeline, profile)
         self._still.patcher.prepare_updates()
         self._newest_capture_s: float | None = None
         self._control = session.control()
@@ -269,9 +269,9 @@ class ReplayDevice:
         )
 
 
-def starting_state(model: StartingModel) -> StoredModel:
-    """Return `model` as a device would store it at version 0."""
-    vector = student_vector(model.module)
+def starting_state(model: StartingModel, weights: Float32Array | None = None) -> StoredModel:
+    """Return `model` as a device would store it at version 0, with its own or other `weights`, float32 [P]."""
+    vector = student_vector(model.module) if weights is None else weights
     return StoredModel(
         manifest=model.manifest, graph=model.graph, vector=vector, version=0, weights_digest=weights_digest(vector)
     )

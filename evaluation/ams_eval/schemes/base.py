@@ -1,5 +1,6 @@
 """What every scheme is: a way to label the frames of a recording, one after the other."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -7,19 +8,22 @@ from typing import TypeAlias
 import torch
 
 from ams_common.clock import Clock
+from ams_common.layout import Float32Array
 from ams_edge.frame import Frame
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.profile import Profile
-from ams_eval.replay.device import Shown, StillDevice
+from ams_eval.replay.device import Shown, StillDevice, starting_state
 from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import NetworkConfig, parse_latency
 from ams_eval.replay.server import CountingTeacher
 from ams_eval.replay.timeline import Timeline, VirtualClock
 from ams_server.backend import StartingModel, new_session
 from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.flat_model import FlatModel
 from ams_server.settings import AdaptationConfig
 from ams_server.teachers.base import Teacher
+from ams_server.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +36,7 @@ class Stage:
     config: AdaptationConfig
     """Settings of the server, those of the scheme included."""
     model: StartingModel
-    """The pretrained student; not to be changed, see `trainable`."""
+    """The pretrained student; not to be changed, see `trainer`."""
     teacher: Teacher
     """Labels frames in its own classes."""
     device: torch.device
@@ -62,9 +66,15 @@ class Stage:
         measured = parse_latency(self.network.latency).measured
         return Timeline(VirtualClock(self.stopwatch if measured else None))
 
-    def still_device(self) -> StillDevice:
-        """Return a device that runs the pretrained student."""
-        return StillDevice(self.model, self.runtime, self.timeline(), self.profile)
+    def still_device(self, weights: Float32Array | None = None) -> StillDevice:
+        """Return a device that runs the student with the pretrained `weights` or others, float32 [P]."""
+        return StillDevice(starting_state(self.model, weights), self.runtime, self.timeline(), self.profile)
+
+    def trainer(self) -> Trainer:
+        """Return a trainer of a copy of the pretrained student, for schemes without a session."""
+        manifest = self.model.manifest
+        flat = FlatModel(copy.deepcopy(self.model.module), manifest.layout, self.device)
+        return Trainer(flat, self.config, mean=manifest.mean, std=manifest.std)
 
     def session(self, timeline: Timeline, teacher: CountingTeacher, device_id: str = "replay") -> EdgeSession:
         """Return a session of the product's server for a device, labelled by `teacher`."""

@@ -24,6 +24,7 @@ from ams_server.trainer import PhaseResult
 NEVER_HZ = 1e-6
 """What a device is told that has nothing more to send: the least rate that a message may carry, a frame in eleven days."""
 SETTINGS: Mapping[str, Any] = {
+    "scheme": "ams",
     "selection": "full",
     "fraction": 1.0,
     "horizon_s": 60.0,

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ams_common.errors import ConfigurationError
-from ams_eval.schemes import adaptation, no_customisation, one_time
+from ams_eval.schemes import adaptation, no_customisation, one_time, oracle, tracking
 from ams_eval.schemes.base import Scheme
 from ams_server.presets import PRESETS
 from ams_server.settings import AdaptationConfig
@@ -53,15 +53,26 @@ class NamedScheme:
             raise ConfigurationError(f"scheme {self.name!r}: {key}={first['input']!r}: {first['msg'].lower()}") from error
 
 
+_AMS = {"scheme": "ams"}
+_PAPER = {**_AMS, PRESET_KEY: "paper"}
+_JIT = {"scheme": "jit"}
 _FULL = {"selection": "full", "fraction": 1.0}
 
 SCHEMES: dict[str, tuple[str, Scheme, Mapping[str, Any]]] = {
     "none": ("no customisation: the pretrained student", no_customisation.label, {}),
     "one-time": ("the whole student tuned on the first minute and sent once", one_time.label, one_time.SETTINGS),
-    "ams": ("adaptive model streaming with this product's defaults", adaptation.label, {}),
-    "paper": ("adaptive model streaming as published", adaptation.label, {PRESET_KEY: "paper"}),
-    "authors_code": ("adaptive model streaming as its authors' code does it", adaptation.label, {PRESET_KEY: "authors_code"}),
-    "full": ("as published, but with every parameter in each update", adaptation.label, {PRESET_KEY: "paper", **_FULL}),
+    "tracking": ("the teacher's labels of a picture a second, carried to every frame by optical flow", tracking.label, {}),
+    "jit": ("just-in-time distillation, 5 % of the parameters in each update", adaptation.label, _JIT),
+    "jit-full": ("just-in-time distillation, every parameter in each update", adaptation.label, {**_JIT, **_FULL}),
+    "ams": ("adaptive model streaming with this product's defaults", adaptation.label, _AMS),
+    "paper": ("adaptive model streaming as published", adaptation.label, _PAPER),
+    "authors_code": (
+        "adaptive model streaming as its authors' code does it",
+        adaptation.label,
+        {**_AMS, PRESET_KEY: "authors_code"},
+    ),
+    "full": ("as published, but with every parameter in each update", adaptation.label, {**_PAPER, **_FULL}),
+    "oracle": ("the student tuned beforehand on the whole recording, its future included", oracle.label, oracle.SETTINGS),
 }
 """Name: (what it is, the scheme, settings that make it up)."""
 
