@@ -96,7 +96,7 @@ class Judge:
     """Scores what a scheme shows, frame by frame."""
 
     def __init__(self, stage: Stage, references: References) -> None:
-        self._stage = stage
+        self.stage = stage
         self._references = references
         self._classes = stage.model.manifest.classes
         self._teacher = ScoreBuilder(len(self._classes))
@@ -108,19 +108,20 @@ class Judge:
 
     def add(self, shown: Shown) -> None:
         """Score one frame."""
-        time_s, reference = shown.frame.capture_time_s, self._references.frames[shown.frame.index]
+        time_s = shown.frame.capture_time_s - self.stage.journal.starts_s
+        reference = self._references.frames[shown.frame.index]
         self._teacher.add(time_s, reference.teacher, shown.labels)
         if reference.human is not None:
             self._human.add(time_s, reference.human, shown.labels)
         self._versions.append(shown.version)
         newest_s = shown.newest_capture_s
-        self._ages_s.append(float("nan") if newest_s is None else time_s - newest_s)
+        self._ages_s.append(float("nan") if newest_s is None else shown.frame.capture_time_s - newest_s)
         if shown.frame.index in self._kept:
             self._labels.append(shown.labels)
 
     def outcome(self, scheme: str, seed: int, settings: Mapping[str, SettingValue]) -> Outcome:
         """Return what came out, once all frames are scored; `settings` as `described`."""
-        stage, journal = self._stage, self._stage.journal
+        stage, journal = self.stage, self.stage.journal
         human = self._human.build()
         return Outcome(
             recording=stage.recording.name,

@@ -24,6 +24,8 @@ class Fleet:
         self._timeline = stages[0].timeline()
         latency = parse_latency(stages[0].network.latency)
         self._server = ReplayServer(self._timeline, latency, stages[0].profile)
+        for index, stage in enumerate(stages):
+            stage.journal.starts_s = index * stage.config.update_interval_s / len(stages)
         self._devices = [
             connect(stage, self._timeline, self._server, device_id=f"device-{index}") for index, stage in enumerate(stages)
         ]
@@ -43,8 +45,7 @@ class Fleet:
 
     def _frames(self, index: int) -> Iterator[tuple[float, int, Frame]]:
         stage = self._stages[index]
-        later_s = index * stage.config.update_interval_s / len(self._stages)
         for frame in stage.recording.frames():
             # Each pass through a recording makes frames of its own, so this device alone sees them later.
-            frame.capture_time_s += later_s
+            frame.capture_time_s += stage.journal.starts_s
             yield frame.capture_time_s, index, frame

@@ -37,6 +37,14 @@ class Profile:
         """Return the seconds so far that belong to no part."""
         return self._clock.now_s() - self._started_s - sum(self._seconds.values())
 
+    def describe(self) -> str:
+        """Return the share of each part and of the rest, for people."""
+        seconds = self.seconds()
+        rest_s = self.rest_s()
+        total_s = max(sum(seconds.values()) + rest_s, 1e-9)
+        shares = [f"{name} {100 * part_s / total_s:.0f} %" for name, part_s in {**seconds, "all else": rest_s}.items()]
+        return f"{total_s:.0f} s: {', '.join(shares)}"
+
     def _turn_over(self) -> None:
         now_s = self._clock.now_s()
         if self._open:

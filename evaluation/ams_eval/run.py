@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ams_common.clock import SystemClock
+from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.experiment import Laboratory
@@ -20,11 +22,26 @@ from ams_eval.inputs.recording import Recording
 from ams_eval.outcome_files import write_moments, write_outcome
 from ams_eval.references import References
 from ams_eval.replay.latency import NetworkConfig
-from ams_eval.reports import write_reports
+from ams_eval.reports import REPORT_NAME, write_reports
 from ams_eval.result_folder import RECORDINGS
-from ams_eval.runner import Experiment, ExperimentConfig, ScoringConfig, Workshop, find_references, part_of, perform, plan
+from ams_eval.runner import (
+    Experiment,
+    ExperimentConfig,
+    ScoringConfig,
+    Workshop,
+    find_references,
+    part_of,
+    perform,
+    perform_together,
+    plan,
+)
 from ams_eval.schemes.registry import NamedScheme, parse_scheme
+from ams_eval.summary import draw_summary
 from ams_server.settings import AdaptationConfig
+
+OVERLAY_NAME = "overlay.mp4"
+
+_log = logging.getLogger(__name__)
 
 
 class RunSettings(
@@ -41,6 +58,10 @@ class RunSettings(
     each with changed settings of the server if wanted, such as paper:selection=random:fraction=0.01."""
     seeds: int = Field(default=1, ge=1, le=100)
     """How many times, with different random numbers, beginning with those of --seed."""
+    devices: int = Field(default=1, ge=1, le=1000)
+    """Devices that share the server's accelerator, each with a recording; 1 for a server of its own. Needs --latency."""
+    overlay_video: bool = False
+    """Film what each scheme showed beside what the teacher says, into overlay.mp4 beside its outcome."""
     out: Path = Path("out/eval")
     """Folder for results and reports; what is finished there is not done again."""
     verbose: bool = False
@@ -59,13 +80,16 @@ def run(arguments: Sequence[str]) -> int:
         hush()
     schemes = [parse_scheme(text) for text in settings.schemes]
     recordings = [recording for path in settings.videos for recording in open_recordings(path, settings)]
+    if settings.devices > 1 and settings.latency == "none":
+        raise ConfigurationError("--devices wait for each other only where work takes time: give --latency measured or costs")
     laboratory = Workshop(SystemClock()).laboratory(part_of(ExperimentConfig, settings))
     with _progress(Console(stderr=True)) as progress:
-        runner = Runner(settings, laboratory, progress)
-        for recording in recordings:
-            runner.run(recording, schemes)
-    write_reports(settings.out)
-    Console().print(f"report: {settings.out / 'report.html'}")
+        Runner(settings, laboratory, progress).run(recordings, schemes)
+    rows = write_reports(settings.out)
+    console = Console()
+    console.print(draw_summary(rows))
+    console.print(f"time: {laboratory.profile.describe()}")
+    console.print(f"report: {settings.out / REPORT_NAME}", soft_wrap=True)
     return 0
 
 
@@ -79,27 +103,65 @@ class Runner:
     """Runs what is not finished yet, one experiment after the other."""
 
     def __init__(self, settings: RunSettings, laboratory: Laboratory, progress: Progress) -> None:
-        self._out = settings.out
-        self._seeds = range(settings.seed, settings.seed + settings.seeds)
+        self._settings = settings
         self._config = part_of(ExperimentConfig, settings)
         self._laboratory = laboratory
         self._progress = progress
+        self._found: dict[str, References] = {}
 
-    def run(self, recording: Recording, schemes: Sequence[NamedScheme]) -> None:
-        """Run `schemes` on `recording` with each seed.
+    def run(self, recordings: Sequence[Recording], schemes: Sequence[NamedScheme]) -> None:
+        """Run `schemes` on each recording with each seed, and then on several devices at once if that is wanted.
 
         Raises:
-            AmsError: the recording, the teacher or a scheme fails; what was finished stays.
+            AmsError: a recording, the teacher or a scheme fails; what was finished stays.
         """
-        planned = [plan(self._laboratory, self._config, recording, scheme, seed) for scheme in schemes for seed in self._seeds]
-        wanted = [experiment for experiment in planned if not experiment.finished(self._out)]
-        if not wanted:
+        seeds = range(self._settings.seed, self._settings.seed + self._settings.seeds)
+        for recording in recordings:
+            for experiment in [self._plan(recording, scheme, seed) for scheme in schemes for seed in seeds]:
+                if not experiment.finished(self._settings.out):
+                    self._run(experiment)
+        for scheme in schemes:
+            if self._settings.devices > 1 and scheme.shares_server:
+                self._run_fleet(recordings, scheme)
+
+    def _plan(self, recording: Recording, scheme: NamedScheme, seed: int) -> Experiment:
+        return plan(self._laboratory, self._config, recording, scheme, seed)
+
+    def _run(self, experiment: Experiment) -> None:
+        frames, folder = experiment.recording.frame_count, experiment.folder(self._settings.out)
+        references = self._references(experiment.recording)
+        task = self._progress.add_task(experiment.title, total=frames)
+        outcome = perform(
+            self._laboratory,
+            experiment,
+            references,
+            on_frame=lambda index: self._progress.update(task, completed=index + 1),
+            overlay=folder / OVERLAY_NAME if self._settings.overlay_video else None,
+        )
+        self._progress.update(task, completed=frames)
+        write_outcome(outcome, folder)
+
+    def _run_fleet(self, recordings: Sequence[Recording], scheme: NamedScheme) -> None:
+        """Let all devices run `scheme` at once; each counts as a seed of its own."""
+        devices = self._settings.devices
+        together = replace(scheme, name=f"{scheme.name} x {devices} devices")
+        experiments = [
+            self._plan(recordings[index % len(recordings)], together, self._settings.seed + index) for index in range(devices)
+        ]
+        if all(experiment.finished(self._settings.out) for experiment in experiments):
             return
-        references = self._references(recording)
-        for experiment in wanted:
-            self._run(experiment, references)
+        references = [self._references(experiment.recording) for experiment in experiments]
+        task = self._progress.add_task(together.name, total=sum(experiment.recording.frame_count for experiment in experiments))
+        busy_share, outcomes = perform_together(
+            self._laboratory, experiments, references, on_frame=lambda: self._progress.advance(task)
+        )
+        _log.info("%s: the accelerator worked %.0f %% of the time", together.name, 100 * busy_share)
+        for experiment, outcome in zip(experiments, outcomes, strict=True):
+            write_outcome(outcome, experiment.folder(self._settings.out))
 
     def _references(self, recording: Recording) -> References:
+        if recording.name in self._found:
+            return self._found[recording.name]
         task = self._progress.add_task(f"{recording.name}: labels of the teacher", total=recording.frame_count)
         references = find_references(
             self._laboratory,
@@ -107,20 +169,9 @@ class Runner:
             recording,
             on_frame=lambda index: self._progress.update(task, completed=index + 1),
         )
-        write_moments(references.moments, self._out / RECORDINGS / recording.name)
+        write_moments(references.moments, self._settings.out / RECORDINGS / recording.name)
+        self._found[recording.name] = references
         return references
-
-    def _run(self, experiment: Experiment, references: References) -> None:
-        frames = experiment.recording.frame_count
-        task = self._progress.add_task(experiment.title, total=frames)
-        outcome = perform(
-            self._laboratory,
-            experiment,
-            references,
-            on_frame=lambda index: self._progress.update(task, completed=index + 1),
-        )
-        self._progress.update(task, completed=frames)
-        write_outcome(outcome, experiment.folder(self._out))
 
 
 def _progress(console: Console) -> Progress:

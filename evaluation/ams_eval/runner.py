@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +16,13 @@ from ams_common.clock import Clock
 from ams_common.settings import PartConfig
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, stage_for
+from ams_eval.fleet import Fleet
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig, cached_teacher
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Outcome, SettingValue
 from ams_eval.outcome_files import OUTCOME_NAME
+from ams_eval.overlay_writer import OverlayWriter, View
 from ams_eval.profile import Profile, ProfiledTeacher
 from ams_eval.references import References, label_references
 from ams_eval.replay.latency import NetworkConfig
@@ -162,15 +165,51 @@ def perform(
     experiment: Experiment,
     references: References,
     on_frame: Callable[[int], None] = lambda index: None,
+    overlay: Path | None = None,
 ) -> Outcome:
     """Run an experiment; `on_frame` is called with the index of each frame that is scored.
 
+    With `overlay`, an .mp4 file, the scored frames are filmed with the labels of the teacher and of the scheme.
+
     Raises:
-        AmsError: the recording, the teacher or the scheme fails.
+        AmsError: the recording, the teacher or the scheme fails, or the film cannot be written.
     """
     stage = stage_for(laboratory, experiment.recording, references, experiment.config)
     judge = Judge(stage, references)
-    for shown in experiment.scheme.label(stage):
-        judge.add(shown)
-        on_frame(shown.frame.index)
+    with ExitStack() as stack:
+        film = stack.enter_context(OverlayWriter(overlay, stage.model.manifest.classes)) if overlay else None
+        for shown in experiment.scheme.label(stage):
+            judge.add(shown)
+            on_frame(shown.frame.index)
+            if film is not None:
+                labels = references.frames[shown.frame.index].teacher
+                film.write(shown.frame, [View("teacher", labels), View(experiment.scheme.name, shown.labels)])
     return judge.outcome(experiment.scheme.name, experiment.seed, experiment.settings)
+
+
+def perform_together(
+    laboratory: Laboratory,
+    experiments: Sequence[Experiment],
+    references: Sequence[References],
+    on_frame: Callable[[], None] = lambda: None,
+) -> tuple[float, list[Outcome]]:
+    """Run experiments of one scheme on devices that share a server.
+
+    Returns the share of the time that its accelerator worked, 0..1, and the outcomes.
+
+    Raises:
+        AmsError: a recording, the teacher or the scheme fails.
+    """
+    judges = [
+        Judge(stage_for(laboratory, experiment.recording, reference, experiment.config), reference)
+        for experiment, reference in zip(experiments, references, strict=True)
+    ]
+    fleet = Fleet([judge.stage for judge in judges])
+    for index, shown in fleet.label():
+        judges[index].add(shown)
+        on_frame()
+    outcomes = [
+        judge.outcome(experiment.scheme.name, experiment.seed, experiment.settings)
+        for judge, experiment in zip(judges, experiments, strict=True)
+    ]
+    return fleet.busy_share, outcomes

@@ -36,7 +36,9 @@ def test_devices_wait_for_each_other_and_each_frame_is_shown_once() -> None:
     # Six devices want 0.95 s each in every 4 s: more than there is.
     assert fleet.busy_share > 0.9
     spans = sorted(
-        (update.time_s - update.label_s - update.train_s, update.time_s) for on in stages for update in on.journal.updates
+        (on.journal.starts_s + update.time_s - update.label_s - update.train_s, on.journal.starts_s + update.time_s)
+        for on in stages
+        for update in on.journal.updates
     )
     for (_, end_s), (start_s, _) in itertools.pairwise(spans):
         assert start_s >= end_s - 1e-9

@@ -117,7 +117,7 @@ class ReplayDevice:
         self._newest_capture_s: float | None = None
         self._control = session.control()
         self._sampler = Sampler(self._control)
-        journal.asked(0.0, self._control)
+        journal.asked(journal.starts_s, self._control)
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
         self._batches = 0
         self._encoder_free_s = 0.0
@@ -235,7 +235,7 @@ class ReplayDevice:
         after = self._still.patcher.state
         assert after is not None
         self._newest_capture_s = update.newest_capture_time_us / 1e6
-        self._journal.updates.append(self._record(update, arrived_s, state.vector, after.vector))
+        self._journal.applied(self._record(update, arrived_s, state.vector, after.vector))
         self._send_up(applied)
 
     def _record(self, update: Update, arrived_s: float, before: Float32Array, after: Float32Array) -> UpdateRecord:

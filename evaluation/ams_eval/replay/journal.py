@@ -1,5 +1,7 @@
 """What a replay did: every message, every update, and what the server asked for."""
 
+from dataclasses import replace
+
 from ams_common.messages import ClientMessage, Control, FrameBatch, ModelChunk, ServerMessage, Update
 from ams_common.wire import client_message_to_proto, server_message_to_proto
 from ams_eval.outcome import ControlRecord, Direction, TrafficKind, Transfer, UpdateRecord
@@ -14,9 +16,11 @@ _TCP_IP_BYTES = 52
 
 
 class Journal:
-    """Collects the records of one device."""
+    """Collects the records of one device, with times from the start of its recording."""
 
     def __init__(self) -> None:
+        self.starts_s = 0.0
+        """Virtual time at which the recording starts; to be set before anything is noted."""
         self.transfers: list[Transfer] = []
         self.updates: list[UpdateRecord] = []
         self.controls: list[ControlRecord] = []
@@ -26,7 +30,13 @@ class Journal:
     def transfer(self, time_s: float, direction: Direction, kind: TrafficKind, payload_bytes: int, wire_bytes: int) -> None:
         """Note a message whose last byte left at `time_s`."""
         self.transfers.append(
-            Transfer(time_s=time_s, direction=direction, kind=kind, payload_bytes=payload_bytes, wire_bytes=wire_bytes)
+            Transfer(
+                time_s=time_s - self.starts_s,
+                direction=direction,
+                kind=kind,
+                payload_bytes=payload_bytes,
+                wire_bytes=wire_bytes,
+            )
         )
 
     def sent_by_device(self, time_s: float, message: ClientMessage) -> None:
@@ -45,9 +55,16 @@ class Journal:
             kind, payload = "model", len(message.data)
         self.transfer(time_s, "down", kind, payload, wire_bytes(server_message_to_proto(message).ByteSize()))
 
+    def applied(self, update: UpdateRecord) -> None:
+        """Note an update that has taken effect."""
+        newest_s = update.newest_capture_s - self.starts_s
+        self.updates.append(replace(update, time_s=update.time_s - self.starts_s, newest_capture_s=newest_s))
+
     def asked(self, time_s: float, control: Control) -> None:
         """Note what the server asks for, if it is new."""
-        record = ControlRecord(time_s=time_s, sampling_hz=control.sampling_hz, update_interval_s=control.update_interval_s)
+        record = ControlRecord(
+            time_s=time_s - self.starts_s, sampling_hz=control.sampling_hz, update_interval_s=control.update_interval_s
+        )
         last = self.controls[-1] if self.controls else None
         if last is None or (last.sampling_hz, last.update_interval_s) != (record.sampling_hz, record.update_interval_s):
             self.controls.append(record)

@@ -31,6 +31,11 @@ class NamedScheme:
     file: Path | None = None
     """The user's own file that it comes from."""
 
+    @property
+    def shares_server(self) -> bool:
+        """Whether several devices can run it at one server."""
+        return self.label is adaptation.label
+
     def identity(self) -> dict[str, str]:
         """Return what tells apart two versions of a user's own scheme."""
         return (
