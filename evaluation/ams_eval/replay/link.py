@@ -155,7 +155,7 @@ def read_trace(path: Path) -> Capacity:
         if path.stat().st_size > MOST_TRACE_BYTES:
             raise ConfigurationError(f"trace {str(path)!r} is longer than {MOST_TRACE_BYTES // 1_000_000} MB")
         lines = path.read_text(encoding="ascii").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # also a name with a null character, and text that is not ASCII
         raise ConfigurationError(f"unknown link {str(path)!r}: neither a rate such as 300kbit nor a readable trace") from error
     rows = [line.replace(",", " ").split() for line in lines if line.strip() and not line.startswith("#")]
     try:
