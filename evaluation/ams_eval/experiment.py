@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ams_common.layout import DIGEST_BYTES
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Outcome, SettingValue
-from ams_eval.profile import Profile
+from ams_eval.profile import MODELS, SOURCE, Profile
 from ams_eval.references import References
 from ams_eval.replay.device import Shown
 from ams_eval.replay.journal import Journal
@@ -69,6 +69,16 @@ class Laboratory:
     profile: Profile
     models: ModelShelf = field(default_factory=ModelShelf)
 
+    def model(self, config: AdaptationConfig) -> StartingModel:
+        """Return the model that every device starts from, as ModelShelf does."""
+        with self.profile.part(MODELS):
+            return self.models.get(config)
+
+
+def timed(recording: Recording, profile: Profile) -> Recording:
+    """Return `recording` with the time of decoding its frames counted."""
+    return replace(recording, frames=lambda: profile.each(SOURCE, recording.frames()))
+
 
 def stage_for(laboratory: Laboratory, recording: Recording, references: References, config: AdaptationConfig) -> Stage:
     """Return the stage of one experiment.
@@ -78,10 +88,10 @@ def stage_for(laboratory: Laboratory, recording: Recording, references: Referenc
     """
     measured = parse_latency(laboratory.network.latency).measured
     return Stage(
-        recording=recording,
+        recording=timed(recording, laboratory.profile),
         scored_frames=frozenset(references.frames),
         config=config,
-        model=laboratory.models.get(config),
+        model=laboratory.model(config),
         teacher=laboratory.teacher if measured else laboratory.cached_teacher,
         device=laboratory.device,
         runtime=laboratory.runtime,

@@ -2,10 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from ams_common.classes import ClassSet, UInt8Array
 from ams_common.clock import Clock
 from ams_server.teachers.base import Teacher
+
+T = TypeVar("T")
+MODELS, SOURCE = "making models", "decoding of the recording"
 
 
 class Profile:
@@ -28,6 +32,15 @@ class Profile:
         finally:
             self._turn_over()
             self._open.pop()
+
+    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """Yield each of `items`, and count the time of making them for `name`."""
+        while True:
+            with self.part(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each part so far, the longest first."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from ams_common.clock import Clock
 from ams_common.settings import PartConfig
 from ams_edge.runtime_config import RuntimeConfig
-from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, stage_for
+from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, stage_for, timed
 from ams_eval.fleet import Fleet
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig, cached_teacher
@@ -155,9 +155,11 @@ def find_references(
     Raises:
         AmsError: the recording or the teacher fails, or people's labels cannot be read.
     """
-    manifest = laboratory.models.get(parse_scheme("none").config(laboratory.given, config.seed)).manifest
+    manifest = laboratory.model(parse_scheme("none").config(laboratory.given, config.seed)).manifest
     size = (manifest.width, manifest.height)
-    return label_references(recording, laboratory.cached_teacher, manifest.classes, size, config.scored_hz, on_frame)
+    return label_references(
+        timed(recording, laboratory.profile), laboratory.cached_teacher, manifest.classes, size, config.scored_hz, on_frame
+    )
 
 
 def perform(

@@ -25,7 +25,7 @@ from ams_edge.sampler import Sample, Sampler
 from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
 from ams_eval.outcome import UpdateRecord
-from ams_eval.profile import Profile
+from ams_eval.profile import MODELS, Profile
 from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import Latency
 from ams_eval.replay.link import Link, LinkShape
@@ -113,7 +113,8 @@ class ReplayDevice:
         self._journal = journal
         self._profile = profile
         self._still = StillDevice(starting_state(model), runtime, timeline, profile)
-        self._still.patcher.prepare_updates()
+        with profile.part(MODELS):
+            self._still.patcher.prepare_updates()
         self._newest_capture_s: float | None = None
         self._control = session.control()
         self._sampler = Sampler(self._control)
