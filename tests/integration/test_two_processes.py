@@ -97,3 +97,22 @@ def test_an_edge_that_comes_back_continues_its_session(scene: Path, tmp_path: Pa
         assert first > version
         assert serving.log.count("a whole model") == 1
         assert not device.events("refused")
+
+
+def test_just_in_time_distillation_learns_frame_by_frame(scene: Path, tmp_path: Path) -> None:
+    scheme = ["--scheme", "jit", "--jit-camera-hz", str(RATE_HZ), "--jit-min-stride", "2", "--jit-accuracy", "0.9"]
+    arguments = [*server_arguments(scene), *scheme, "--jit-learning-rate", "0.003"]
+    with (
+        server(tmp_path / "server", arguments) as (serving, address),
+        edge(tmp_path / "edge", address, tmp_path / "state", ["--source", str(scene / "video.mp4")]) as device,
+    ):
+        swaps = device.wait_for("swap", 2)
+        batches = serving.wait_for("batch", 8)
+        assert device.terminate() == 0, device.log
+        assert serving.terminate() == 0, serving.log
+    assert [swap["version"] for swap in swaps] == list(range(1, len(swaps) + 1))
+    assert not device.events("refused")
+    assert [batch["frames"] for batch in batches] == [2] + [1] * (len(batches) - 1)
+    strides = {round(RATE_HZ / float(str(batch["sampling_hz"]))) for batch in batches}
+    assert strides <= {2, 4, 8, 16, 32, 64}
+    assert 2 in strides, "it starts with the shortest one"

@@ -1,5 +1,8 @@
+import copy
+
 import pytest
-from tests.server.session_support import small_model, small_session, small_settings
+import torch
+from tests.server.session_support import small_session, small_settings
 from torch import nn
 
 from ams_common.errors import ConfigurationError
@@ -8,6 +11,7 @@ from ams_server.flat_model import FlatModel
 from ams_server.learners.ams import AmsLearner
 from ams_server.learners.factory import LEARNING_RATE, LEARNING_RATE_UNNORMALISED, jit_training, shortest_update_interval_s
 from ams_server.learners.just_in_time import JustInTimeLearner
+from ams_server.networks.layers import BatchNorm
 from ams_server.optimizer import SgdMomentum
 from ams_server.settings import ServerSettings
 from ams_server.students.export import student_layout
@@ -20,10 +24,11 @@ def test_the_scheme_chooses_the_learner() -> None:
     assert isinstance(learner.trainer._optimizer, SgdMomentum)
 
 
-def test_a_student_without_batch_norm_learns_in_small_steps_unless_told_otherwise() -> None:
-    normalised = FlatModel(small_model().module, small_model().manifest.layout)
-    plain_module = nn.Conv2d(3, 2, 1)
-    plain = FlatModel(plain_module, student_layout(plain_module))
+def test_a_student_that_nothing_normalises_learns_in_small_steps_unless_told_otherwise() -> None:
+    plain_module = nn.Sequential(nn.Conv2d(3, 2, 1), BatchNorm(2))
+    normalised_module = copy.deepcopy(plain_module)
+    normalised_module.get_buffer("1.running_var").copy_(torch.tensor([1.0, 1.5]))
+    plain, normalised = (FlatModel(module, student_layout(module)) for module in (plain_module, normalised_module))
     settings = small_settings(scheme="jit", learning_rate=0.5)
     assert jit_training(settings, normalised).learning_rate == LEARNING_RATE
     assert jit_training(settings, plain).learning_rate == LEARNING_RATE_UNNORMALISED
