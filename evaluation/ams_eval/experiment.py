@@ -111,13 +111,19 @@ class Judge:
         self._classes = stage.model.manifest.classes
         self._teacher = ScoreBuilder(len(self._classes))
         self._human = ScoreBuilder(len(self._classes))
+        self._order = list(references.frames)
         self._versions: list[int] = []
         self._ages_s: list[float] = []
         self._kept = dict.fromkeys(map(int, references.moments.frames))
         self._labels: list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]] = []
 
     def add(self, shown: Shown) -> None:
-        """Score one frame."""
+        """Score one frame.
+
+        Raises:
+            ConfigurationError: it is not the next one that is to be scored, or its labels are none of the student's size.
+        """
+        self._check(shown)
         time_s = shown.frame.capture_time_s - self.stage.journal.starts_s
         reference = self._references.frames[shown.frame.index]
         self._teacher.add(time_s, reference.teacher, shown.labels)
@@ -129,8 +135,29 @@ class Judge:
         if shown.frame.index in self._kept:
             self._labels.append(shown.labels)
 
+    def _check(self, shown: Shown) -> None:
+        """Refuse what a scheme of the user's own may get wrong."""
+        wanted = next(iter(self._order[len(self._versions) :]), None)
+        if shown.frame.index != wanted:
+            raise ConfigurationError(
+                f"the scheme shows frame {shown.frame.index} where frame {wanted} comes next: it must yield each frame "
+                "for which stage.scores(frame) holds, once and in order"
+            )
+        labels, manifest = shown.labels, self.stage.model.manifest
+        if labels.shape != (manifest.height, manifest.width) or labels.dtype != np.uint8:
+            raise ConfigurationError(
+                f"the scheme shows labels of {labels.dtype} {list(labels.shape)} for frame {shown.frame.index}: "
+                f"they must be uint8 [{manifest.height}, {manifest.width}]"
+            )
+
     def outcome(self, scheme: str, seed: int, settings: Mapping[str, SettingValue]) -> Outcome:
-        """Return what came out, once all frames are scored; `settings` as `described`."""
+        """Return what came out, once all frames are scored; `settings` as `described`.
+
+        Raises:
+            ConfigurationError: the scheme did not show all frames that are to be scored.
+        """
+        if len(self._versions) < len(self._order):
+            raise ConfigurationError(f"scheme {scheme!r} shows {len(self._versions)} of {len(self._order)} scored frames")
         stage, journal = self.stage, self.stage.journal
         human = self._human.build()
         return Outcome(
