@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -5,9 +6,14 @@ import pytest
 from tests.evaluation.tiny_film import flags, settings_for, write_film
 from tests.server.session_support import small_model
 
-from ams_common.errors import ConfigurationError
+from ams_common.errors import AmsError, ConfigurationError
+from ams_eval import command
 from ams_eval.outcome_files import read_outcome
+from ams_eval.replay.device import Shown
 from ams_eval.run import run
+from ams_eval.schemes import no_customisation
+from ams_eval.schemes.base import Stage
+from ams_eval.schemes.registry import SCHEMES
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +73,78 @@ def test_a_film_shows_each_scored_frame(tmp_path: Path) -> None:
     (film,) = (tmp_path / "out").glob("runs/*/overlay.mp4")
     with av.open(str(film)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 10
+
+
+def test_an_interrupted_command_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, out = write_film(tmp_path), tmp_path / "out"
+    arguments = [str(video), "--schemes", "none,tracking,ams", *flags(settings_for(video)), "--out", str(out)]
+
+    def interrupted(stage: Stage) -> Iterator[Shown]:
+        yield next(no_customisation.label(stage))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(SCHEMES, "tracking", ("stops", interrupted, {}))
+        with pytest.raises(KeyboardInterrupt):
+            run(arguments)
+    assert schemes_in(out) == ["none"]
+    before = files_of(out / "runs")
+    assert run(arguments) == 0
+    assert schemes_in(out) == ["ams", "none", "tracking"]
+    assert before.items() <= files_of(out / "runs").items()
+
+
+def test_all_schemes_run_on_the_same_film(tmp_path: Path) -> None:
+    video, out = write_film(tmp_path), tmp_path / "out"
+    schemes = [f"{name}:steps=2" if name in ("oracle", "one-time", "authors_code") else name for name in SCHEMES]
+    assert run([str(video), "--schemes", ",".join(schemes), *flags(settings_for(video)), "--out", str(out)]) == 0
+    assert len(schemes_in(out)) == len(SCHEMES)
+
+
+def test_a_scheme_of_one_s_own_is_compared_with_the_others(tmp_path: Path) -> None:
+    video, out, mine = write_film(tmp_path), tmp_path / "out", tmp_path / "mine.py"
+    mine.write_text("from ams_eval.schemes.no_customisation import label\n", encoding="utf-8")
+    arguments = [str(video), *flags(settings_for(video)), "--out", str(out)]
+    assert run([*arguments, "--schemes", f"none,{mine}"]) == 0
+    assert schemes_in(out) == ["mine", "none"]
+    mine.write_text("def label(stage):\n    return iter(())\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"scheme 'mine' shows 0 of \d+ scored frames"):
+        run([*arguments, "--schemes", f"none,{mine}"])
+    assert schemes_in(out) == ["mine", "none"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--schemes", "ams,magic"], "unknown scheme 'magic': use none, "),
+        (["--schemes", "ams:learning=3"], "unknown setting 'learning=3' of a scheme"),
+        (["--schemes", "ams:steps=0"], "scheme 'ams:steps=0': steps='0': input should be greater than or equal to 1"),
+        (["--link", "slow"], "unknown link 'slow': neither a rate"),
+        (["--latency", "label=x"], "latency 'label=x' is no number of seconds"),
+    ],
+)
+def test_what_a_person_must_mend_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: list[str], message: str
+) -> None:
+    video = write_film(tmp_path)
+    arguments = [str(video), *flags(settings_for(video)), "--out", str(tmp_path / "out"), *changes]
+    monkeypatch.setattr("sys.argv", ["ams-eval", "run", *arguments])
+    assert command.main() != 0
+    *_, line = capsys.readouterr().err.strip().split("\n")
+    assert line.startswith(f"ams-eval: {message}")
+
+
+def test_a_video_that_cannot_be_read_leaves_what_was_finished(tmp_path: Path) -> None:
+    video, out = write_film(tmp_path), tmp_path / "out"
+    arguments = ["--schemes", "none", *flags(settings_for(video)), "--out", str(out)]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(video.read_bytes()[:100])
+    assert run([str(video), *arguments]) == 0
+    with pytest.raises(AmsError, match=r"broken\.mp4"):
+        run([str(video), str(broken), *arguments])
+    assert schemes_in(out) == ["none"]
+
+
+def schemes_in(out: Path) -> list[str]:
+    """Return the schemes that a folder has outcomes of."""
+    return sorted(path.parent.name.split("--")[1] for path in out.glob("runs/*/outcome.json"))
