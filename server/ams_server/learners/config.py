@@ -39,8 +39,8 @@ class JustInTimeConfig(PartConfig):
     jit_camera_hz: float = Field(default=30.0, gt=0, le=240)
     """Frames per second that a stride counts, whatever the rate of a camera is."""
     jit_learning_rate: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Step size of gradient descent, whose momentum is 0.9; 0 for the paper's 0.01, or 0.0003 for a student whose
-    batch norm is folded into its convolutions or has seen nothing yet, which diverges with more."""
+    """Step size of gradient descent, whose momentum is 0.9; 0 for 0.001, or 0.0003 for a student whose batch norm
+    is folded into its convolutions or has seen nothing yet. The paper has 0.01."""
     jit_box_weight: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Weight of the loss in boxes around things; elsewhere it is 1."""
     jit_box_dilation: float = Field(default=0.15, ge=0, le=10)
