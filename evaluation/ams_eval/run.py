@@ -30,6 +30,7 @@ from ams_eval.runner import (
     ScoringConfig,
     Workshop,
     find_references,
+    hush,
     part_of,
     perform,
     perform_together,
@@ -91,12 +92,6 @@ def run(arguments: Sequence[str]) -> int:
     console.print(f"time: {laboratory.profile.describe()}")
     console.print(f"report: {settings.out / REPORT_NAME}", soft_wrap=True)
     return 0
-
-
-def hush() -> None:
-    """Log of server and edge no more than warnings, since they run many times."""
-    for name in ("ams_server", "ams_edge"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class Runner:

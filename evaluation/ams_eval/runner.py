@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -215,3 +216,9 @@ def perform_together(
         for judge, experiment in zip(judges, experiments, strict=True)
     ]
     return fleet.busy_share, outcomes
+
+
+def hush() -> None:
+    """Log of server and edge no more than warnings, since they run many times."""
+    for name in ("ams_server", "ams_edge"):
+        logging.getLogger(name).setLevel(logging.WARNING)

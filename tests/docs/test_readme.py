@@ -22,6 +22,7 @@ from ams_eval.compare import CompareSettings
 from ams_eval.demo_settings import DemoSettings
 from ams_eval.run import RunSettings
 from ams_eval.schemes.registry import SCHEMES
+from ams_eval.sweeps.command import SweepSettings
 from ams_server.networks.efficientvit import efficientvit_seg
 from ams_server.presets import PRESETS
 from ams_server.settings import ServerSettings
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "ams-edge": AgentSettings,
     "ams-eval demo": DemoSettings,
     "ams-eval run": RunSettings,
+    "ams-eval sweep": SweepSettings,
     "ams-eval compare": CompareSettings,
 }
 POSITIONAL = get_args(CliPositionalArg[str])[1]
@@ -98,7 +100,8 @@ def test_every_flag_in_the_texts_is_one_of_a_command(capsys: pytest.CaptureFixtu
     known = OTHER_FLAGS.union(*(help_flags(command, capsys) for command in COMMANDS))
     protocol = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
     design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    assert set(FLAG.findall(README + CHANGELOG + protocol + design)) <= known
+    evaluation = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert set(FLAG.findall(README + CHANGELOG + protocol + design + evaluation)) <= known
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -117,8 +120,9 @@ def test_the_tables_name_every_flag_with_its_class_and_file(command: str) -> Non
         assert set(FLAG.findall(flags)) == {f"--{field.replace('_', '-')}" for field in fields}, name
         told |= fields
     untold = {each for each, field in COMMANDS[command].model_fields.items() if POSITIONAL not in field.metadata} - told
-    # The subcommands of ams-eval take most flags of the server and some of the edge, which their sections say in words.
+    # The subcommands of ams-eval take most flags of others, which their sections say in words.
     others = ServerSettings.model_fields.keys() | AgentSettings.model_fields.keys()
+    others |= RunSettings.model_fields.keys() if command == "ams-eval sweep" else set()
     assert untold <= (others if command.startswith("ams-eval") else set())
 
 

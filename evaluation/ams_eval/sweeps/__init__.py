@@ -1,0 +1,1 @@
+"""Cross products of settings over recordings and seeds, run by worker processes."""
