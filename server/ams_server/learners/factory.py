@@ -16,8 +16,8 @@ from ams_server.trainer import Trainer
 from ams_server.training_config import TrainingConfig
 
 LEARNING_RATE = 1e-3
-"""A tenth of the paper's. With its 0.01 the JITNet of the demo, whose batch norm is frozen, is lost wherever the accuracy asked for
-is out of its reach: 21 % mIoU on the drawn street in the rain at jit_accuracy=0.8, 73 % with 0.001 and 53 % without learning."""
+"""A tenth of the paper's. With its 0.01 the demo's JITNet, whose batch norm is frozen, is lost where it cannot reach the wanted
+accuracy: 21 % mIoU on the drawn street in the rain at jit_accuracy=0.8, against 73 % with 0.001 and 53 % without learning."""
 LEARNING_RATE_UNNORMALISED = 3e-4
 """For students that nothing normalises: Google's mobile DeepLab models gain most with it, lose with 0.001 in some seconds what
 they knew, and with 0.01 on the first frame."""
