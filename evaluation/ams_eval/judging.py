@@ -151,6 +151,7 @@ class _Judge:
         self._builders = [ScoreBuilder(len(classes)) for _ in range(5)]
 
     def score(self, frame: Frame, each: Shown) -> Moment:
+        """Score one frame, and return what a report may show of it."""
         image, time_s = frame.image, each.capture_time_s
         manifest = self._start.manifest
         labels = np.asarray(self._table[self._teacher.label(image[None], [time_s])[0]], np.uint8)
@@ -176,6 +177,7 @@ class _Judge:
         )
 
     def result(self, moments: tuple[Moment, ...], shown: tuple[Shown, ...], source_frames: int, duration_s: float) -> Judgement:
+        """Return all scores so far with the given facts."""
         scores = [builder.build() for builder in self._builders]
         known = self._exact is not None
         return Judgement(

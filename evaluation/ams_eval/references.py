@@ -74,6 +74,7 @@ class _Builder:
         self._pictures: dict[int, tuple[float, UInt8Array]] = {}
 
     def add(self, frame: Frame) -> None:
+        """Label one frame."""
         labels = self._teacher_table[self._teacher.label(frame.image[None], [frame.capture_time_s])[0]]
         human = self._human_labels(frame) if self._human else None
         self._frames[frame.index] = Reference(teacher=resized(labels, self._size), human=human)
@@ -92,6 +93,7 @@ class _Builder:
         return resized(np.asarray(table[labels], np.uint8), self._size)
 
     def build(self) -> References:
+        """Return what was labelled."""
         times_s = [time_s for time_s, _ in self._pictures.values()]
         indices = list(self._pictures)
         chosen = [indices[each] for each in evenly_spaced(times_s, per_second=1e6, most=MOST_MOMENTS)]

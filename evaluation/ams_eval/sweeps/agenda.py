@@ -64,6 +64,7 @@ class _Library:
         self._open: dict[str, list[tuple[Path, Recording]]] = {}
 
     def open(self, config: InputConfig) -> list[tuple[Path, Recording]]:
+        """Return the recordings with where they come from; each set of inputs is opened once."""
         key = repr([getattr(config, name) for name in InputConfig.model_fields])
         if key not in self._open:
             found = [(source, each) for source in self._sources for each in open_recordings(source, config)]

@@ -74,10 +74,12 @@ class _Figure:
     """How far the body is below its highest place in the stride."""
 
     def line(self, start: tuple[int, int], end: tuple[int, int], colour: RGB, shade: float, thickness: int) -> None:
+        """Draw a line."""
         cv2.line(self.image, start, end, _times(colour, shade), thickness)
         cv2.line(self.mask, start, end, 255, thickness)
 
     def polygon(self, points: tuple[tuple[int, int], ...], colour: RGB) -> None:
+        """Fill a convex polygon."""
         moved = np.array(points, np.int32) + np.array((0, self.bob), np.int32)
         cv2.fillConvexPoly(self.image, moved, (*colour, 0))
         cv2.fillConvexPoly(self.mask, moved, 255)
@@ -90,6 +92,7 @@ class _Figure:
         shade: float = 1.0,
         angles: tuple[int, int] = (0, 360),
     ) -> None:
+        """Fill an ellipse, or the sector of it between two angles in degrees."""
         moved = (centre[0], centre[1] + self.bob)
         cv2.ellipse(self.image, moved, axes, 0, *angles, _times(colour, shade), -1)
         cv2.ellipse(self.mask, moved, axes, 0, *angles, 255, -1)
