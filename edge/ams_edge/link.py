@@ -38,6 +38,8 @@ FINAL_RETRY_S = 300.0
 """Pause after a final problem: only a person can help, who may do so at the server and not come to this device."""
 KEEPALIVE_TIMEOUT_S = 5.0
 SNAPSHOT_REQUEST_INTERVAL_S = 10.0
+LAST_EVENTS_S = 0.2
+"""Time for the last events of gRPC before the loop is closed."""
 FRAMING_BYTES = 256 * 1024
 """Room in a message for everything but the video or the update."""
 
@@ -194,6 +196,8 @@ class Link:
         self._ready.set()
         while not self._stopped.is_set():
             await wait_for(self._stopped, await self._connect_once())
+        # gRPC tells the end of a call a moment late; to a closed loop, that costs other loops of the process their events.
+        await asyncio.sleep(LAST_EVENTS_S)
 
     async def _connect_once(self) -> float:
         """Hold one stream as long as it lasts; return the seconds until the next attempt."""

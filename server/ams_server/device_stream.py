@@ -64,6 +64,7 @@ class DeviceStream:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._wake = asyncio.Event()
+        self._halted = False
         self.ended = asyncio.Event()
         """Set by the service once nothing of this stream is left."""
 
@@ -111,15 +112,26 @@ class DeviceStream:
         """
         self._connection = connection
         self._session.greet(await asyncio.to_thread(connection.greeting))
-        tasks = {asyncio.ensure_future(self._read_all(connection)), asyncio.ensure_future(self._write_all())}
+        reader, writer = asyncio.ensure_future(self._read_all(connection)), asyncio.ensure_future(self._write_all())
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            reader.cancel()
+            await self._halt(writer)
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    async def _halt(self, writer: "asyncio.Future[None]") -> None:
+        """End the writer after the message that it is writing.
+
+        A call whose write was cancelled half-way cannot be written to again, not even its status: the edge would wait for ever.
+        """
+        self._halted = True
+        self._wake.set()
+        await asyncio.wait((writer,), timeout=END_TIMEOUT_S)
+        writer.cancel()
+        self._halted = False
 
     async def refuse(self, problem: Problem) -> None:
         """Tell the edge why the stream ends, if it listens."""
@@ -147,7 +159,7 @@ class DeviceStream:
         return client_message_from_proto(proto) if isinstance(proto, pb.ClientMessage) else None
 
     async def _write_all(self) -> None:
-        while not self._session.finished:
+        while not (self._session.finished or self._halted):
             self._wake.clear()
             message = self._session.peek()
             if message is None:
