@@ -139,7 +139,7 @@ READY: dict[str, tuple[int, Callable[[Point], bool]]] = {
     "ams_figure4": (18, lambda point: point.config.update_interval_s in (10, 15, 20, 30, 40)),
     "ams_table3": (26, lambda point: point.config.optimizer == ("sgd" if "gauss" in point.config.selection else "adam")),
     "jit_table2": (6, lambda point: point.config.student == "jitnet"),
-    "jit_ablation": (12, lambda point: point.config.jit_accuracy == 0.8),
+    "jit_ablation": (13, lambda point: point.config.jit_accuracy == 0.8),
 }
 
 

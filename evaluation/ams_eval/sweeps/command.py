@@ -158,7 +158,7 @@ def _tell(planned: Sequence[Planned], database: SweepDatabase, out: Path) -> Non
     console, runs = Console(), database.runs()
     for table in (draw_points(planned, runs), *draw_axes(planned, runs)):
         console.print(table)
-    console.print(CAPTION, style="dim")
+    console.print(CAPTION, style="dim", highlight=False)
     folders = len(list((out / RUNS).glob(f"*/{OUTCOME_NAME}")))
     if not 0 < folders <= MOST_REPORTED:
         return
