@@ -2,6 +2,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.context import SpawnProcess
 
 import pytest
 from tests.evaluation.pool_workers import make_nothing, make_worker
@@ -73,7 +74,9 @@ def test_jobs_may_have_to_wait_for_others() -> None:
     assert order == [(Started, "first"), (Finished, "first"), (Started, "second"), (Finished, "second")]
 
 
-def test_no_process_is_left_when_the_work_is_broken_off() -> None:
+def test_no_process_is_left_when_the_work_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SpawnProcess, "kill", lambda process: pytest.fail("did not end when it was asked to"))
+
     def stop_early() -> None:
         with closing(run_jobs(in_order("hang", "hang on"), 2, make_worker)) as events:
             for event in events:
