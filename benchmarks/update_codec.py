@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
-from ams_common.update_codec import CODECS, Int64Array, UpdateCodec, create_codec
+from ams_common.sparse_update import Int64Array, UpdateCodec
+from ams_common.update_codec import CODECS, create_codec
 
 TENSORS, TENSOR_SIZE = 64, 33_000
 FRACTION = 0.05

@@ -105,6 +105,11 @@ def parameters_for_budget(downlink_bps: int, interval_s: float, bits_per_paramet
     return int(_payload_bytes(downlink_bps, interval_s) * 8 / bits_per_parameter)
 
 
+def update_limit_bytes(downlink_bps: int, interval_s: float) -> int | None:
+    """Return the bytes that the payload of an update may have when one goes every `interval_s` seconds; None for no limit."""
+    return _payload_bytes(downlink_bps, interval_s) if downlink_bps else None
+
+
 def _payload_bytes(rate_bps: float, interval_s: float) -> int:
     return max(0, int(rate_bps * interval_s / 8 * (1 - FRAMING_FRACTION)) - MESSAGE_BYTES)
 

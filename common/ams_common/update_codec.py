@@ -23,20 +23,21 @@ Legend: P elements of the flat vector, k of them changed. All integers are littl
         one, as a base-255 tally: a byte 255 for each whole 255, then the rest (0..254)
     .   zstd frame of the upper bytes, k bytes: sign, exponent and two bits of the mantissa of each change (new - old, float16)
     .   zstd frame of the lower bytes, k bytes: the rest of the mantissa
+
+`delta-rans`, the smallest by far: see `delta_rans`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ams_common.compression import gzip_compress, gzip_decompress, zstd_compress, zstd_decompress
+from ams_common.delta_rans import DeltaRans
 from ams_common.errors import CodecError, ConfigurationError, ModelError
 from ams_common.layout import Float32Array, ParameterLayout
+from ams_common.sparse_update import NO_PLAN, EncodingPlan, Int64Array, SparseUpdate, UpdateCodec, check_vectors
 
-Int64Array = npt.NDArray[np.int64]
 Float16Array = npt.NDArray[np.float16]
 _TALLY = 255
 _UPDATE_ZSTD_LEVEL = 16
@@ -44,66 +45,19 @@ _UPDATE_ZSTD_LEVEL = 16
 _SNAPSHOT_ZSTD_LEVEL = 3
 
 
-@dataclass(frozen=True, eq=False)
-class SparseUpdate:
-    """A decoded update."""
-
-    indices: Int64Array
-    """int64 [k], increasing: positions in the flat vector."""
-    values: Float32Array
-    """float32 [k], finite: the new values at these positions."""
-
-
-class UpdateCodec(Protocol):
-    """Turns sparse changes of vectors of one layout into bytes and back."""
-
-    @property
-    def name(self) -> str:
-        """Name of the format on the wire."""
-        ...
-
-    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array) -> bytes:
-        """Return the bytes that change `base` to nearly `target` at `indices`.
-
-        Args:
-            base: float32 [P], the vector before the update.
-            target: float32 [P], the vector wanted.
-            indices: int64 [k], strictly increasing, in 0..P-1; k may be 0.
-
-        Raises:
-            ModelError: a vector does not fit the layout, or a value is not finite or too large for float16.
-        """
-        ...
-
-    def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
-        """Return the change that `payload` makes to `base`, float32 [P]; takes memory of a small multiple of P at most.
-
-        Raises:
-            CodecError: the payload is not valid for this layout.
-            ModelError: `base` does not fit the layout.
-        """
-        ...
-
-
-def apply_update(base: Float32Array, update: SparseUpdate) -> Float32Array:
-    """Return a new float32 [P]: `base` with the values of `update` put in."""
-    vector = base.copy()
-    vector[update.indices] = update.values
-    return vector
-
-
 class MaskFloat16:
     """The reference format: a gzipped bit mask and absolute float16 values."""
 
     name = "mask-float16"
+    keeps_limit = False
 
     def __init__(self, layout: ParameterLayout) -> None:
         self._layout = layout
         self._mask_size = sum(_mask_bytes(tensor.size) for tensor in layout.tensors)
 
-    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array) -> bytes:
+    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan = NO_PLAN) -> bytes:
         """See UpdateCodec."""
-        _check_vectors(self._layout, base, target)
+        check_vectors(self._layout, base, target)
         chosen = np.zeros(self._layout.size, np.bool_)
         chosen[indices] = True
         mask = gzip_compress(b"".join(np.packbits(chosen[start:end]).tobytes() for start, end in self._bounds()))
@@ -111,7 +65,7 @@ class MaskFloat16:
 
     def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
         """See UpdateCodec."""
-        _check_vectors(self._layout, base)
+        check_vectors(self._layout, base)
         (length,), body = _split_header(payload, 1)
         mask = np.frombuffer(gzip_decompress(body[:length], self._mask_size), np.uint8)
         indices = self._unpack(mask)
@@ -143,13 +97,14 @@ class GapZstd:
     """Gaps between positions and float16 changes in planes of bytes, each plane compressed by zstd."""
 
     name = "gap-zstd"
+    keeps_limit = False
 
     def __init__(self, layout: ParameterLayout) -> None:
         self._layout = layout
 
-    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array) -> bytes:
+    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan = NO_PLAN) -> bytes:
         """See UpdateCodec."""
-        _check_vectors(self._layout, base, target)
+        check_vectors(self._layout, base, target)
         changes = _to_float16(target[indices] - base[indices]).view("<u2")
         gaps = _tally(np.diff(indices, prepend=-1) - 1)
         planes = (gaps.tobytes(), (changes >> 8).astype(np.uint8).tobytes(), (changes & 0xFF).astype(np.uint8).tobytes())
@@ -158,7 +113,7 @@ class GapZstd:
 
     def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
         """See UpdateCodec."""
-        _check_vectors(self._layout, base)
+        check_vectors(self._layout, base)
         (count, gap_bytes, first, second), body = _split_header(payload, 4)
         if count > base.size or gap_bytes > count + base.size // _TALLY:
             raise CodecError(f"update claims {count} changes in {gap_bytes} bytes for {base.size} parameters")
@@ -190,8 +145,8 @@ def _positions(written: bytes, count: int, size: int) -> Int64Array:
     return positions
 
 
-CODECS: dict[str, Callable[[ParameterLayout], UpdateCodec]] = {each.name: each for each in (GapZstd, MaskFloat16)}
-"""Every update codec by its name on the wire, best first."""
+CODECS: dict[str, Callable[[ParameterLayout], UpdateCodec]] = {each.name: each for each in (GapZstd, DeltaRans, MaskFloat16)}
+"""Every update codec by its name on the wire, the default first."""
 DEFAULT_CODEC = GapZstd.name
 
 
@@ -202,7 +157,7 @@ def create_codec(name: str, layout: ParameterLayout) -> UpdateCodec:
         ConfigurationError: there is no such codec.
     """
     if name not in CODECS:
-        raise ConfigurationError(f"unknown update codec {name!r}: use {' or '.join(CODECS)}")
+        raise ConfigurationError(f"unknown update codec {name!r}: use {', '.join(CODECS)}")
     return CODECS[name](layout)
 
 
@@ -229,12 +184,6 @@ def decode_snapshot(data: bytes, size: int) -> Float32Array:
     if not np.isfinite(vector).all():
         raise CodecError("snapshot holds a value that is not finite")
     return vector
-
-
-def _check_vectors(layout: ParameterLayout, *vectors: Float32Array) -> None:
-    for vector in vectors:
-        if vector.shape != (layout.size,):
-            raise ModelError(f"vector of shape {vector.shape} does not fit a layout of {layout.size} elements")
 
 
 def _to_float16(values: Float32Array) -> Float16Array:

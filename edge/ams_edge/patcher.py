@@ -19,7 +19,8 @@ from ams_common.clock import Clock
 from ams_common.errors import AmsError, ConfigurationError, ModelError, UpdateRefusedError
 from ams_common.layout import DIGEST_BYTES, weights_digest
 from ams_common.messages import Applied, HeldModel, Update
-from ams_common.update_codec import apply_update, create_codec
+from ams_common.sparse_update import apply_update
+from ams_common.update_codec import create_codec
 from ams_edge.bounded_queue import BoundedQueue
 from ams_edge.inference import Model, build_model
 from ams_edge.providers import Backend, trusted_backend

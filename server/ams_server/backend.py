@@ -219,6 +219,7 @@ def new_session(
         teacher=teacher,
         learner=create_learner(settings, flat, manifest),
         codec=create_codec(codec, manifest.layout),
+        quantiser=settings,
         clock=clock,
     )
 

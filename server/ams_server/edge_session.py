@@ -13,17 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ams_common.budget import TokenBucket, batch_target_bytes, burst_bytes, parameters_for_budget
+from ams_common.budget import (
+    UNLIMITED_PARAMETERS,
+    TokenBucket,
+    batch_target_bytes,
+    burst_bytes,
+    parameters_for_budget,
+    update_limit_bytes,
+)
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
 from ams_common.messages import MAX_BATCH_BYTES, Control, FrameBatch, ModelManifest, Update
 from ams_common.settings import PartConfig
-from ams_common.update_codec import UpdateCodec, apply_update
+from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
 from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
 from ams_server.learners.base import LabelledFrames, Learner
+from ams_server.quantisation import QuantiserConfig, encoding_plan
 from ams_server.state import State, integer, numbers, part_of, prefixed
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import PhaseResult
@@ -88,6 +96,7 @@ class EdgeSession:
     teacher: Teacher
     learner: Learner
     codec: UpdateCodec
+    quantiser: QuantiserConfig
     clock: Clock
 
     def __post_init__(self) -> None:
@@ -220,7 +229,7 @@ class EdgeSession:
         trained_s = self.clock.now_s()
         base = self.mirror
         try:
-            payload, weights = self._encode(base.weights, result.indices)
+            payload, weights, changed = self._encode(base.weights, result.indices)
         except ModelError as error:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, error)
             self.learner.trainer.undo()
@@ -235,7 +244,7 @@ class EdgeSession:
             payload=payload,
             newest_batch_id=self._newest_batch_id,
             newest_capture_time_us=self._newest_capture_us,
-            changed=len(result.indices),
+            changed=changed,
             loss=result.loss,
             label_ms=self._label_ms,
             train_ms=1e3 * (trained_s - started_s),
@@ -249,17 +258,31 @@ class EdgeSession:
         )
 
     def _parameter_limit(self) -> int:
+        if self.codec.keeps_limit:
+            return UNLIMITED_PARAMETERS
         return parameters_for_budget(self.budget.downlink_bps, self.learner.update_interval_s, self._bits_per_parameter)
 
-    def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array]:
-        """Return the coded update and the weights that it decodes to, from which training goes on.
+    def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array, int]:
+        """Return the coded update, the weights that it decodes to, from which training goes on, and how many it changes.
 
         Raises:
             ModelError: a weight or its change is more than the codec can express.
         """
-        payload = self.codec.encode(base, self.learner.trainer.vector(), indices)
-        weights = apply_update(base, self.codec.decode(payload, base))
-        self.learner.trainer.adopt(weights)
+        trainer = self.learner.trainer
+        payload = self.codec.encode(base, trainer.vector(), indices, self._plan())
+        update = self.codec.decode(payload, base)
+        weights = apply_update(base, update)
+        trainer.adopt(weights)
         if len(indices):
             self._bits_per_parameter = 8 * len(payload) / len(indices)
-        return payload, weights
+        return payload, weights, len(update.indices)
+
+    def _plan(self) -> EncodingPlan:
+        trainer, learner = self.learner.trainer, self.learner
+        return encoding_plan(
+            self.quantiser,
+            self.manifest.layout,
+            trainer.squared_gradients(),
+            usual_change=trainer.usual_change,
+            limit_bytes=update_limit_bytes(self.budget.downlink_bps, learner.update_interval_s),
+        )

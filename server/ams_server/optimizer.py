@@ -38,6 +38,10 @@ class Optimizer(Protocol):
         """Subtract u from the weights at `indices` (int64 [n], no duplicates); None stands for all."""
         ...
 
+    def squared_gradients(self) -> Tensor:
+        """Return about the mean of the squared gradient, float32 [N], up to a factor; not to be changed."""
+        ...
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all that a later `load_state` needs to go on identically."""
         ...
@@ -85,6 +89,10 @@ class SparseAdam:
             return
         first, second = self.first_moment.gather(0, indices), self.second_moment.gather(0, indices)
         _subtract_at(self._weights, indices, self._candidate(first, second))
+
+    def squared_gradients(self) -> Tensor:
+        """Return v, float32 [N]."""
+        return self.second_moment
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of m and v (float32 [N]) and i (int64 scalar)."""
@@ -142,6 +150,10 @@ class SgdMomentum:
             self._weights.sub_(self.velocity, alpha=self._learning_rate)
             return
         _subtract_at(self._weights, indices, self.velocity.gather(0, indices).mul_(self._learning_rate))
+
+    def squared_gradients(self) -> Tensor:
+        """Return the squared velocity, float32 [N]."""
+        return self.velocity.square()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return a copy of the velocity, float32 [N]."""

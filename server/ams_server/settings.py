@@ -12,6 +12,7 @@ from ams_server.edge_session import FrameConfig
 from ams_server.learners.config import JustInTimeConfig, LearnerConfig
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS
+from ams_server.quantisation import QuantiserConfig
 from ams_server.sampling import SamplingConfig
 from ams_server.service import ServiceConfig
 from ams_server.students.config import StudentConfig
@@ -27,8 +28,8 @@ class LabelConfig(PartConfig):
     file."""
     classes: list[str] = Field(default_factory=list)
     """Names of the classes of that set to keep, all by default; the teacher's other labels are ignored."""
-    codec: Literal["", "gap-zstd", "mask-float16"] = ""
-    """Update codec, gap-zstd or mask-float16; by default the first one that the device offers."""
+    codec: Literal["", "gap-zstd", "delta-rans", "mask-float16"] = ""
+    """Update codec, gap-zstd, delta-rans or mask-float16; by default the first one that the device offers."""
 
     @field_validator("classes")
     @classmethod
@@ -57,6 +58,7 @@ class AdaptationConfig(
     SamplingConfig,
     PacingConfig,
     JustInTimeConfig,
+    QuantiserConfig,
     FrameConfig,
     ComputeConfig,
 ):

@@ -128,6 +128,19 @@ class Trainer:
         """Return a copy of the present weights, float32 [P]."""
         return self.model.vector()
 
+    @property
+    def usual_change(self) -> float:
+        """By how much a phase of Adam moves a weight whose gradients have no lasting direction; 0 for other optimisers."""
+        config = self._config
+        return config.learning_rate * math.sqrt(config.steps) if config.optimizer == "adam" else 0.0
+
+    def squared_gradients(self) -> Float32Array:
+        """Return the mean over each trainable tensor of about its squared gradients, float32 [tensors], up to one factor."""
+        sizes = [tensor.size for tensor in self.model.layout.tensors if tensor.trainable]
+        means = [part.mean() for part in torch.split(self._optimizer.squared_gradients(), sizes)]
+        array: Float32Array = torch.stack(means).cpu().numpy()
+        return array
+
     def adopt(self, vector: Float32Array) -> None:
         """Go on from `vector`, float32 [P]: exactly what the edge decoded.
 

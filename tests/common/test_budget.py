@@ -16,6 +16,7 @@ from ams_common.budget import (
     least_uplink_bps,
     parameters_for_budget,
     require_workable,
+    update_limit_bytes,
 )
 from ams_common.clock import ManualClock
 from ams_common.errors import ConfigurationError
@@ -122,17 +123,20 @@ def test_the_paper_s_budgets() -> None:
     # 200 kbit/s over 10 s are 250,000 bytes; 5 % framing and 1,024 bytes of messages go off.
     assert batch_target_bytes(200_000, 10.0) == 236_476
     assert parameters_for_budget(200_000, 10.0, 22.0) == 236_476 * 8 // 22
+    assert update_limit_bytes(200_000, 10.0) == 236_476
     assert parameters_for_budget(200_000, 10.0) < parameters_for_budget(200_000, 10.0, 22.0)
 
 
 def test_no_limit_means_the_paper_s_uplink_and_any_number_of_parameters() -> None:
     assert batch_target_bytes(0, 10.0) == batch_target_bytes(200_000, 10.0)
     assert parameters_for_budget(0, 10.0, 22.0) == UNLIMITED_PARAMETERS
+    assert update_limit_bytes(0, 10.0) is None
 
 
 def test_a_budget_below_the_overhead_leaves_nothing() -> None:
     assert batch_target_bytes(100, 1.0) == 0
     assert parameters_for_budget(100, 1.0, 22.0) == 0
+    assert update_limit_bytes(100, 1.0) == 0
 
 
 @given(st.floats(0.5, 600))

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from ams_common.compression import gzip_compress, zstd_compress
 from ams_common.errors import CodecError, ConfigurationError, ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
+from ams_common.sparse_update import Int64Array, SparseUpdate, apply_update
 from ams_common.update_codec import (
     CODECS,
     DEFAULT_CODEC,
-    Int64Array,
-    SparseUpdate,
-    apply_update,
     create_codec,
     decode_snapshot,
     encode_snapshot,
 )
 
 every_codec = pytest.mark.parametrize("name", sorted(CODECS))
+every_exact_codec = pytest.mark.parametrize("name", ["gap-zstd", "mask-float16"])
+"""Codecs that change all the weights they are told to; `delta-rans` has tests of its own."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def test_gap_zstd_carries_changes_rounded_to_float16(change: Change) -> None:
     assert update.values.dtype == np.float32
 
 
-@every_codec
+@every_exact_codec
 @given(
     gaps=st.lists(st.sampled_from([0, 1, 253, 254, 255, 256, 509, 510, 511, 765]), min_size=1, max_size=8),
     rest=st.integers(0, 600),
@@ -94,14 +94,14 @@ def test_positions_survive_whatever_the_gaps(name: str, gaps: list[int], rest: i
     assert decoded(name, change, encoded(name, change)).indices.tolist() == indices
 
 
-@every_codec
+@every_exact_codec
 @pytest.mark.parametrize("indices", [[], list(range(20))], ids=["none", "all"])
 def test_none_and_all_parameters_may_change(name: str, indices: list[int]) -> None:
     change = make_change((13, 7), indices)
     assert decoded(name, change, encoded(name, change)).indices.tolist() == indices
 
 
-@every_codec
+@every_exact_codec
 def test_applying_moves_only_the_chosen_parameters_of_a_new_vector(name: str) -> None:
     before = SMALL.base.copy()
     vector = apply_update(SMALL.base, decoded(name, SMALL, encoded(name, SMALL)))
@@ -119,7 +119,7 @@ GOLDEN = {
 }
 
 
-@every_codec
+@every_exact_codec
 def test_golden_bytes(name: str) -> None:
     layout = make_layout(3, 600)
     base = np.zeros(603, np.float32)
@@ -131,7 +131,7 @@ def test_golden_bytes(name: str) -> None:
     assert apply_update(base, codec.decode(payload, base)).tolist() == target.tolist()
 
 
-@every_codec
+@every_exact_codec
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 70000.0])
 def test_a_value_beyond_float16_is_never_encoded(name: str, value: float) -> None:
     target = SMALL.target.copy()
@@ -179,7 +179,7 @@ def decode_or_refuse(name: str, payload: bytes) -> None:
 
 
 @every_codec
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 10_000), value=st.integers(1, 255))
 def test_a_mutated_payload_is_refused_or_harmless(name: str, position: int, value: int) -> None:
     payload = bytearray(encoded(name, SMALL))
@@ -247,7 +247,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-@every_codec
+@every_exact_codec
 def test_a_bomb_takes_no_memory(name: str) -> None:
     payload = bombs()[name]
     tracemalloc.start()
@@ -277,7 +277,7 @@ def test_gaps_beat_the_reference_format_on_a_plausible_update() -> None:
 def test_codecs_are_found_by_name() -> None:
     assert DEFAULT_CODEC == next(iter(CODECS)) == "gap-zstd"
     assert [create_codec(name, SMALL.layout).name for name in CODECS] == list(CODECS)
-    with pytest.raises(ConfigurationError, match="unknown update codec 'gap': use gap-zstd or mask-float16"):
+    with pytest.raises(ConfigurationError, match="unknown update codec 'gap': use gap-zstd, delta-rans, mask-float16"):
         create_codec("gap", SMALL.layout)
 
 

@@ -20,7 +20,7 @@ from tests.server.session_support import (
     small_settings,
 )
 
-from ams_common.budget import batch_target_bytes, parameters_for_budget
+from ams_common.budget import batch_target_bytes, parameters_for_budget, update_limit_bytes
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError
@@ -178,6 +178,18 @@ def test_the_downlink_budget_limits_an_update() -> None:
     assert 0.7 * 15_000 < len(last.payload) < 15_000
 
 
+def test_a_codec_that_keeps_its_limit_may_move_any_number_of_parameters() -> None:
+    budget = DeviceBudget(uplink_bps=0, downlink_bps=3_000)
+    session = small_session(budget=budget, codec="delta-rans", quantisation_step=0.2, fraction=0.5, update_interval_s=10)
+    session.ingest(colour_batch(1, 0.0), RUN)
+    trained(session)
+    (update,) = session.mirror.recent_updates
+    limit_bytes = update_limit_bytes(3_000, 10)
+    assert limit_bytes is not None
+    assert 0.9 * limit_bytes < len(update.payload) <= limit_bytes
+    assert 8 * len(update.payload) / update.changed < 10
+
+
 @pytest.mark.parametrize(
     ("case", "changes"),
     [
@@ -285,6 +297,7 @@ def test_a_scene_that_stands_still_is_sampled_and_trained_less_often() -> None:
         {"optimizer": "sgd", "codec": "mask-float16"},
         {"restore_between_phases": True, "batch_norm": "train"},
         {"selection": "random", "budget": DeviceBudget(uplink_bps=0, downlink_bps=20_000)},
+        {"codec": "delta-rans", "budget": DeviceBudget(uplink_bps=0, downlink_bps=12_000)},
     ],
 )
 def test_a_session_that_goes_on_from_a_state_trains_on_bit_for_bit(changes: dict[str, Any]) -> None:

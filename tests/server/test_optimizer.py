@@ -146,6 +146,17 @@ def test_updates_are_zero_before_the_first_step() -> None:
     assert not SparseAdam(torch.ones(SIZE), torch.ones(SIZE), learning_rate=1.0).update().any()
 
 
+def test_squared_gradients_are_those_of_late() -> None:
+    weights, gradients = torch.ones(SIZE), torch.full((SIZE,), 3.0)
+    for optimizer, expected in (
+        (SparseAdam(weights, gradients, learning_rate=1.0), 9e-3),
+        (SgdMomentum(weights, gradients, learning_rate=1.0), 9.0),
+    ):
+        assert not optimizer.squared_gradients().any()
+        optimizer.accumulate()
+        torch.testing.assert_close(optimizer.squared_gradients(), torch.full((SIZE,), expected))
+
+
 def test_momentum_equals_torch_sgd_at_the_mask() -> None:
     weights, gradients = torch.ones(SIZE), torch.zeros(SIZE)
     sgd = SgdMomentum(weights, gradients, learning_rate=0.1)

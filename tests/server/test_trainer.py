@@ -338,6 +338,23 @@ def test_batch_statistics_of_one_image_are_refused() -> None:
         TrainingConfig(batch_norm="train", batch_size=1)
 
 
+def test_squared_gradients_are_means_of_the_tensors() -> None:
+    subject = trainer()
+    subject.train_phase(scene())
+    squares = subject.state()["second_moment"]
+    expected = [
+        squares[start : start + tensor.size].mean()
+        for start, tensor in zip(subject.model.layout.offsets, subject.model.layout.tensors, strict=True)
+        if tensor.trainable
+    ]
+    np.testing.assert_allclose(subject.squared_gradients(), expected, rtol=1e-5)
+
+
+def test_only_adam_says_how_far_it_usually_moves_a_weight() -> None:
+    assert trainer(learning_rate=0.01, steps=25).usual_change == pytest.approx(0.05)
+    assert trainer(optimizer="sgd").usual_change == 0
+
+
 def test_results_are_values() -> None:
     result = PhaseResult(indices=np.arange(2), loss=1.0, steps=1)
     with pytest.raises(AttributeError):

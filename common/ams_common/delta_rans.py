@@ -1,0 +1,187 @@
+"""The update codec `delta-rans`: changes in whole steps, only those that are not zero, positions and sizes entropy-coded.
+
+Legend: n weights change, L lanes. All integers are little-endian.
+
+    2   the update's step: the upper half of a float32
+    2   L, uint16
+    1   centre of the groups' density classes
+    1   model of the levels: 16 times the choice for the first step plus the choice for later ones
+    .   rANS in L lanes, as in `rans`: densities and shapes of the groups, counts of the rows, steps of the tensors that change,
+        gaps between the changed weights, levels; in the order and with the probabilities of `delta_rows` and `delta_tables`
+    .   a bit for each changed weight in the order of the vector, 1 = it falls, least significant bit first, padded with zero
+        bits: the first 16 L of these bits, 16 a lane, are the seeds of the lanes, the others follow in whole bytes
+
+The new value is base + float32(level) * step of the tensor, and step of the tensor = step of the update * its multiple, every
+operation rounded once to float32.
+"""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from ams_common.delta_models import choose_densities, choose_level_model, estimated_bits
+from ams_common.delta_rows import (
+    DENSITIES,
+    Rows,
+    code_counts,
+    code_densities,
+    code_levels,
+    code_offsets,
+    code_positions,
+    layout_rows,
+)
+from ams_common.errors import CodecError
+from ams_common.layout import Float32Array, ParameterLayout
+from ams_common.quantiser import LEAST_STEP, MOST_STEP, MULTIPLES, Changes, Quantised, changes_of, moved, quantise
+from ams_common.rans import MOST_LANES, SEED_BITS, Int64Array, RansReader, RansWriter
+from ams_common.sparse_update import NO_PLAN, EncodingPlan, SparseUpdate, check_vectors
+
+_HEADER = struct.Struct("<HHBB")
+_WEIGHTS_PER_LANE = 192
+"""About 200 bytes a lane, of which its end is one."""
+_MOST_PER_LANE = 4096
+"""Rows or weights in a lane: a payload that would keep a decoder busy for long is refused."""
+_ATTEMPTS = 4
+_CLOSE = 0.98
+"""Part of the limit from which on an update is large enough."""
+_AIM = 0.995
+"""Part of the limit that later attempts aim at."""
+_STEP_PRECISION = 1.003
+"""Ratio of steps that two bytes can hardly tell apart."""
+
+
+class DeltaRans:
+    """Quantised changes, entropy-coded."""
+
+    name = "delta-rans"
+    keeps_limit = True
+
+    def __init__(self, layout: ParameterLayout) -> None:
+        self._layout = layout
+        self._rows = layout_rows(layout)
+
+    def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan = NO_PLAN) -> bytes:
+        """See UpdateCodec."""
+        check_vectors(self._layout, base, target)
+        changes = changes_of(self._layout, base, target, indices, plan)
+        if plan.limit_bytes is None:
+            return self._pack(quantise(changes, changes.finest_step))
+        return self._within(changes, plan.limit_bytes)
+
+    def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
+        """See UpdateCodec."""
+        check_vectors(self._layout, base)
+        if len(payload) < _HEADER.size:
+            raise CodecError(f"update of {len(payload)} bytes is shorter than its header")
+        step_bits, lanes, centre, level_model = _HEADER.unpack_from(payload)
+        step = _step(step_bits)
+        if centre >= DENSITIES:
+            raise CodecError(f"update centres its densities at class {centre} of {DENSITIES}")
+        reader = RansReader(payload[_HEADER.size :], lanes)
+        rows = self._rows
+        densities, shapes = code_densities(reader, rows, centre, None, None)
+        _check_load(int(np.count_nonzero(densities[rows.groups])), lanes)
+        counts = code_counts(reader, rows, densities, shapes, None)
+        _check_load(int(counts.sum()), lanes)
+        changed, tensors = _tensors(rows, counts)
+        offsets = code_offsets(reader, changed, None)
+        indices = code_positions(reader, rows, counts, None)
+        levels = code_levels(reader, len(indices), level_model, None)
+        levels[_falling(*reader.finish(), len(indices))] *= -1
+        values = moved(base[indices], levels, (step * MULTIPLES[offsets])[tensors])
+        if not np.isfinite(values).all():
+            raise CodecError("update makes a value that is not finite")
+        return SparseUpdate(indices, values)
+
+    def _within(self, changes: Changes, limit_bytes: int) -> bytes:
+        """Return the update with about the smallest step, not below the finest, that has at most `limit_bytes`."""
+        coarsest = max(changes.finest_step, 4 * float((changes.peaks / changes.scales).max(initial=0)))
+        best = self._pack(quantise(changes, coarsest))
+        aim_bytes = float(limit_bytes)
+        for _ in range(_ATTEMPTS):
+            step = self._step_for(changes, aim_bytes, coarsest)
+            payload = self._pack(quantise(changes, step))
+            if len(best) < len(payload) <= limit_bytes:
+                best = payload
+            if (step <= changes.finest_step and len(payload) <= limit_bytes) or _CLOSE * limit_bytes <= len(best):
+                break
+            # The estimate is off by some percent, but by nearly as many everywhere near.
+            aim_bytes *= _AIM * limit_bytes / len(payload)
+        return best
+
+    def _step_for(self, changes: Changes, aim_bytes: float, coarsest: float) -> float:
+        """Return about the smallest step, not below the finest, whose estimated size is at most `aim_bytes`."""
+        if self._estimated_bytes(changes, changes.finest_step) <= aim_bytes:
+            return changes.finest_step
+        low, high = changes.finest_step, coarsest
+        while high > _STEP_PRECISION * low:
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if self._estimated_bytes(changes, middle) > aim_bytes else (low, middle)
+        return high
+
+    def _estimated_bytes(self, changes: Changes, step: float) -> float:
+        quantised = quantise(changes, step)
+        return estimated_bits(self._rows, self._counts(quantised), np.abs(quantised.levels)) / 8
+
+    def _counts(self, quantised: Quantised) -> Int64Array:
+        return np.bincount(self._rows.of(quantised.indices), minlength=len(self._rows.lengths))
+
+    def _pack(self, quantised: Quantised) -> bytes:
+        rows, counts, sizes = self._rows, self._counts(quantised), np.abs(quantised.levels)
+        model, level_model = choose_densities(rows, counts), choose_level_model(sizes)
+        writer = RansWriter()
+        code_densities(writer, rows, model.centre, model.densities, model.shapes)
+        code_counts(writer, rows, model.densities, model.shapes, counts)
+        changed, _ = _tensors(rows, counts)
+        code_offsets(writer, changed, quantised.offsets[changed])
+        code_positions(writer, rows, counts, quantised.indices)
+        code_levels(writer, len(sizes), level_model, sizes)
+        lanes = _lanes(int(np.count_nonzero(model.densities[rows.groups])), len(sizes))
+        signs = np.packbits(_padded(quantised.levels < 0, SEED_BITS * lanes), bitorder="little")
+        seeds = signs[: 2 * lanes].view("<u2").astype(np.int64)
+        step_bits = int(quantised.step.view(np.uint32)) >> 16
+        header = _HEADER.pack(step_bits, lanes, model.centre, level_model)
+        return header + writer.finish(seeds) + signs[2 * lanes :].tobytes()
+
+
+def _lanes(rows: int, weights: int) -> int:
+    """Return in how many lanes to write counts of `rows` and `weights` that change."""
+    least = -(-max(rows, weights) // _MOST_PER_LANE)
+    return min(MOST_LANES, max(1, least, weights // _WEIGHTS_PER_LANE))
+
+
+def _check_load(symbols: int, lanes: int) -> None:
+    if symbols > lanes * _MOST_PER_LANE:
+        raise CodecError(f"update has {symbols} rows or weights in {lanes} lanes, at most {_MOST_PER_LANE} belong in each")
+
+
+def _step(step_bits: int) -> np.float32:
+    step = np.array([step_bits << 16], "<u4").view("<f4")[0]
+    if not LEAST_STEP <= step <= MOST_STEP:
+        raise CodecError(f"update has a step of {step}")
+    return np.float32(step)
+
+
+def _tensors(rows: Rows, counts: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the tensors that change, int64 [m], and which of these each changed weight belongs to, int64 [n]."""
+    return np.unique(np.repeat(rows.tensors, counts), return_inverse=True)
+
+
+def _padded(bits: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.bool_]:
+    return np.pad(bits, (0, max(0, length - len(bits))))
+
+
+def _falling(seeds: Int64Array, rest: bytes, count: int) -> npt.NDArray[np.bool_]:
+    """Return which of `count` weights fall, bool [count], from the seeds of the lanes and the bytes at the end.
+
+    Raises:
+        CodecError: there are more or fewer bits.
+    """
+    if len(rest) != max(0, -(-(count - SEED_BITS * len(seeds)) // 8)):
+        raise CodecError(f"update ends in {len(rest)} bytes of signs, which do not fit {count} weights")
+    packed = np.concatenate([seeds.astype("<u2").view(np.uint8), np.frombuffer(rest, np.uint8)])
+    bits = np.unpackbits(packed, bitorder="little").astype(np.bool_)
+    if bits[count:].any():
+        raise CodecError("update has padding bits set among its signs")
+    return bits[:count]

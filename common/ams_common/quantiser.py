@@ -1,0 +1,149 @@
+"""Changes of weights as whole numbers of steps, with a step for each tensor.
+
+A tensor's step is the update's step times one of 64 multiples (offsets 0..63): 2^-16, 1.5 * 2^-16, 2^-15, ... 1.5 * 2^15.
+All that a decoder computes is products and sums of two float32 numbers, each rounded once, hence the same on every machine.
+
+k: elements that may change. n: those that do after quantising. T: tensors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ams_common.delta_rows import LARGEST_LEVEL, OFFSETS
+from ams_common.errors import ModelError
+from ams_common.layout import Float32Array, ParameterLayout
+from ams_common.rans import Int64Array
+from ams_common.sparse_update import EncodingPlan
+
+Float64Array = npt.NDArray[np.float64]
+MULTIPLES = ((2 + np.arange(OFFSETS) % 2) * 2.0 ** (np.arange(OFFSETS) // 2 - OFFSETS // 4 - 1)).astype(np.float32)
+"""float32 [OFFSETS]: exact multiples of the update's step."""
+LEAST_STEP, MOST_STEP = 2.0**-40, 2.0**20
+_LEAST_SCALE, _MOST_SCALE = 2.0**-16, 2.0**15
+STEPS_OF_STATISTICS = 16
+"""Steps in the root mean square of the change of a tensor that no optimiser moves, such as running statistics."""
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """The changes that an update should express."""
+
+    indices: Int64Array
+    """int64 [k], increasing."""
+    values: Float32Array
+    """float32 [k]."""
+    tensors: Int64Array
+    """int64 [k]: tensor of each."""
+    finest_step: float
+    """The smallest step of an update."""
+    scales: Float32Array
+    """float32 [T]: each tensor's step relative to the update's."""
+    peaks: Float64Array
+    """float64 [T]: the largest change of each tensor."""
+    round_up: Float32Array
+    """float32 [T]: what is added to a change, in steps, before it is rounded down."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """What is left of the changes."""
+
+    step: np.float32
+    """The update's step, a float32 whose lower 16 bits are zero."""
+    offsets: Int64Array
+    """int64 [T]: each tensor's step."""
+    indices: Int64Array
+    """int64 [n], increasing."""
+    tensors: Int64Array
+    """int64 [n]: tensor of each."""
+    levels: Int64Array
+    """int64 [n]: whole steps, none zero, -LARGEST_LEVEL..LARGEST_LEVEL."""
+
+
+def changes_of(
+    layout: ParameterLayout, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan
+) -> Changes:
+    """Return the changes from `base` to `target`, float32 [P], at `indices`.
+
+    Raises:
+        ModelError: a change is not finite, or the plan does not fit the layout.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = target[indices] - base[indices]
+    if not np.isfinite(values).all():
+        raise ModelError(f"a parameter or its change is {values[~np.isfinite(values)][0]}: training has diverged")
+    tensors = np.searchsorted(layout.offsets, indices, side="right") - 1
+    trained = np.array([tensor.trainable for tensor in layout.tensors], np.bool_)
+    finest_step = plan.step or _default_step(values[trained[tensors]])
+    given = np.ones(len(trained), np.float32) if plan.step_scales is None else plan.step_scales
+    if given.shape != trained.shape or not (np.isfinite(given) & (given > 0)).all():
+        raise ModelError(f"plan holds no positive scales for {len(trained)} tensors")
+    statistics = _spreads(values, tensors, len(trained)) / (STEPS_OF_STATISTICS * finest_step)
+    return Changes(
+        indices=indices,
+        values=values,
+        tensors=tensors,
+        finest_step=finest_step,
+        scales=np.clip(np.where(trained, given, statistics), _LEAST_SCALE, _MOST_SCALE).astype(np.float32),
+        peaks=_peaks(values, tensors, len(trained)),
+        # A statistic moves towards its target but never beyond: a variance stays positive.
+        round_up=np.where(trained, 1 - plan.dead_zone, 0.0).astype(np.float32),
+    )
+
+
+def quantise(changes: Changes, step: float) -> Quantised:
+    """Return `changes` in whole steps, where the update's step is about `step`.
+
+    Raises:
+        ModelError: a change is more than can be expressed.
+    """
+    rounded = rounded_step(step)
+    offsets = _offsets(changes, rounded)
+    steps = rounded * MULTIPLES[offsets]
+    sizes = np.floor(np.abs(changes.values) / steps[changes.tensors] + changes.round_up[changes.tensors])
+    kept = np.flatnonzero(sizes)
+    signed = np.where(changes.values[kept] < 0, -sizes[kept], sizes[kept]).astype(np.int64)
+    return Quantised(rounded, offsets, changes.indices[kept], changes.tensors[kept], signed)
+
+
+def rounded_step(step: float) -> np.float32:
+    """Return the step between LEAST_STEP and MOST_STEP that two bytes express and that is not above `step`, or the least."""
+    bits = np.array([min(max(step, LEAST_STEP), MOST_STEP)], "<f4").view("<u4") & 0xFFFF0000
+    return np.float32(bits.view("<f4")[0])
+
+
+def moved(base: Float32Array, levels: Int64Array, steps: Float32Array) -> Float32Array:
+    """Return `base` moved by `levels` whole `steps`, all of the same length: one product and one sum, each rounded once."""
+    change: Float32Array = levels.astype(np.float32) * steps
+    return base + change
+
+
+def _default_step(values: Float32Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) / 2 if values.any() else 1e-3
+
+
+def _spreads(values: Float32Array, tensors: Int64Array, count: int) -> Float32Array:
+    """Return the root mean square of each tensor's changes, float32 [T], 1 where there are none."""
+    squares = np.bincount(tensors, np.square(values, dtype=np.float64), count)
+    spreads = np.sqrt(squares / np.maximum(np.bincount(tensors, minlength=count), 1))
+    return np.where(spreads > 0, spreads, 1.0).astype(np.float32)
+
+
+def _peaks(values: Float32Array, tensors: Int64Array, count: int) -> Float64Array:
+    peaks = np.zeros(count)
+    if len(values):
+        firsts = np.flatnonzero(np.diff(tensors, prepend=-1))
+        peaks[tensors[firsts]] = np.maximum.reduceat(np.abs(values), firsts)
+    return peaks
+
+
+def _offsets(changes: Changes, step: np.float32) -> Int64Array:
+    """Return the offset of each tensor: nearly its scale, or more where its largest change needs it."""
+    nearest = np.rint(2 * np.log2(changes.scales)).astype(np.int64) + OFFSETS // 2
+    least = np.searchsorted(MULTIPLES, changes.peaks / (float(step) * (LARGEST_LEVEL - 1)))
+    if (least >= OFFSETS).any():
+        raise ModelError(f"a parameter changes by {changes.peaks.max()}: training has diverged")
+    offsets: Int64Array = np.maximum(np.clip(nearest, 0, OFFSETS - 1), least)
+    return offsets
