@@ -38,11 +38,12 @@ def encoding_plan(
     gradients costs more.
     """
     weights = np.array([tensor.size for tensor in layout.tensors if tensor.trainable])
-    overall = float(np.average(squared_gradients, weights=weights)) if weights.sum() else 0.0
+    gradients = np.sqrt(squared_gradients)
     scales = np.ones(len(layout.tensors), np.float32)
-    if overall > 0:
-        ratios = overall / np.maximum(squared_gradients, overall * _LEAST_SCALE**8)
-        scales[: len(weights)] = np.clip(ratios**0.25, _LEAST_SCALE, _MOST_SCALE)
+    if gradients.any():
+        usual = np.average(gradients, weights=weights)
+        ratios = usual / np.maximum(gradients, usual / _MOST_SCALE**2)
+        scales[: len(weights)] = np.clip(np.sqrt(ratios), _LEAST_SCALE, _MOST_SCALE)
     return EncodingPlan(
         step=config.quantisation_step * usual_change,
         step_scales=scales,
