@@ -68,6 +68,19 @@ def find_moments(out: Path, recording: str) -> Moments | None:
     return read_moments(folder) if (folder / MOMENTS_NAME).is_file() else None
 
 
+def find_digest(out: Path, recording: str) -> str | None:
+    """Return the identity of the frames that the runs on a recording are on; None where there are no runs.
+
+    Raises:
+        ConfigurationError: a run is damaged.
+    """
+    for path in sorted((out / RUNS).glob(f"{recording}--*/{OUTCOME_NAME}")):
+        outcome = read_outcome(path.parent)
+        if outcome.recording == recording:
+            return outcome.recording_digest
+    return None
+
+
 def with_labels(runs: Sequence[Run]) -> list[Run]:
     """Return the runs with labels that tell apart those of one recording, scheme and seed with different settings."""
     differing: dict[str, set[str]] = {}

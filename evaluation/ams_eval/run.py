@@ -23,7 +23,7 @@ from ams_eval.outcome_files import write_moments, write_outcome
 from ams_eval.references import References
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.reports import REPORT_NAME, write_reports
-from ams_eval.result_folder import RECORDINGS
+from ams_eval.result_folder import RECORDINGS, find_digest
 from ams_eval.runner import (
     Experiment,
     ExperimentConfig,
@@ -81,6 +81,7 @@ def run(arguments: Sequence[str]) -> int:
         hush()
     schemes = [parse_scheme(text) for text in settings.schemes]
     recordings = [recording for path in settings.videos for recording in open_recordings(path, settings)]
+    _require_names_once(recordings, settings.out)
     if settings.devices > 1 and settings.latency == "none":
         raise ConfigurationError("--devices wait for each other only where work takes time: give --latency measured or costs")
     laboratory = Workshop(SystemClock()).laboratory(part_of(ExperimentConfig, settings))
@@ -167,6 +168,17 @@ class Runner:
         write_moments(references.moments, self._settings.out / RECORDINGS / recording.name)
         self._found[recording.name] = references
         return references
+
+
+def _require_names_once(recordings: Sequence[Recording], out: Path) -> None:
+    """Refuse different frames under one name: references, pictures and rows of tables are kept by it."""
+    digests: dict[str, str] = {}
+    for recording in recordings:
+        if digests.setdefault(recording.name, recording.digest) != recording.digest:
+            raise ConfigurationError(f"two recordings are called {recording.name!r}: rename one")
+    for name, digest in digests.items():
+        if find_digest(out, name) not in (None, digest):
+            raise ConfigurationError(f"{str(out)!r} holds results on other frames of the name {name!r}: use another --out")
 
 
 def _progress(console: Console) -> Progress:

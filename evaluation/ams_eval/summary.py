@@ -208,12 +208,19 @@ class Group(tuple[Summary, ...]):
         return _mean(_mean(values) for values in self._by_recording(name))
 
     def deviation(self, name: str) -> float:
-        """Return the standard deviation (n - 1) over the seeds of the mean over the recordings; NaN for one seed."""
-        by_seed = [_mean(getattr(row, name) for row in self if row.seed == seed) for seed in sorted({row.seed for row in self})]
+        """Return the standard deviation (n - 1) over the seeds of the mean over the recordings; NaN for one seed.
+
+        Seeds that did not meet every recording do not count: their means would differ by what is to be seen.
+        """
+        seeds = [seed for seed in sorted({row.seed for row in self}) if self._recordings(seed) == self._recordings()]
+        by_seed = [_mean(getattr(row, name) for row in self if row.seed == seed) for seed in seeds]
         known = [value for value in by_seed if not math.isnan(value)]
         if len(known) < 2:
             return math.nan
         return math.sqrt(sum((value - _mean(known)) ** 2 for value in known) / (len(known) - 1))
+
+    def _recordings(self, seed: int | None = None) -> set[str]:
+        return {row.recording for row in self if seed in (None, row.seed)}
 
     def _by_recording(self, name: str) -> list[list[float]]:
         return [[getattr(row, name) for row in self if row.recording == each] for each in unique(row.recording for row in self)]
@@ -223,6 +230,21 @@ def by_scheme(rows: Iterable[Summary]) -> list[Group]:
     """Return the rows of each scheme, in the order of their first appearance."""
     rows = list(rows)
     return [Group(row for row in rows if row.scheme == scheme) for scheme in unique(row.scheme for row in rows)]
+
+
+def complete(groups: Sequence[Group]) -> list[Group]:
+    """Return the schemes that ran on every recording that any of them ran on: only their means may be compared."""
+    recordings = {row.recording for group in groups for row in group}
+    return [group for group in groups if recordings == {row.recording for row in group}]
+
+
+def describe_missing(groups: Sequence[Group]) -> str:
+    """Return a sentence about the schemes that did not run on every recording; empty where all did."""
+    count, whole = len({row.recording for group in groups for row in group}), complete(groups)
+    parts = [f"{group.scheme} on {len({row.recording for row in group})}" for group in groups if group not in whole]
+    if not parts:
+        return ""
+    return f"Of {count} recordings, {', '.join(parts)}: means over different recordings cannot be compared."
 
 
 def write_csv(rows: Sequence[Summary]) -> str:
@@ -257,10 +279,12 @@ def write_json(rows: Sequence[Summary], settle_s: float) -> str:
 def draw_summary(rows: Sequence[Summary]) -> Table:
     """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    groups = by_scheme(rows)
+    table.caption = describe_missing(groups) or None
     table.add_column("", no_wrap=True, max_width=22)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
-    for group in by_scheme(rows):
+    for group in groups:
         table.add_row(escape(group.scheme), *(write(group.mean(name)) for _, name, write in _COLUMNS))
     return table
 

@@ -188,6 +188,23 @@ def test_names_of_points_do_not_cover_each_other() -> None:
     assert len(elements(chart.svg(), "circle", "dot")) == 3
 
 
+def test_a_name_moves_only_for_what_it_would_cover() -> None:
+    chart = Chart(title="points", x=Span(0, 10), y=Span(0, 1))
+    chart.dots([Dot(1, 0.5, "far", "s1"), Dot(5, 0.5, "away", "s2"), Dot(1.2, 0.45, "near", "s3")])
+    names = {each.text: float(each.get("y", "")) for each in elements(chart.svg(), "text", "name")}
+    points = [float(each.get("cy", "")) for each in elements(chart.svg(), "circle", "dot")]
+    assert names["away"] == pytest.approx(points[0] + 4)
+    assert names["near"] > points[2] + 4
+    assert names["far"] > points[0] + 4
+
+
+def test_texts_below_an_axis_do_not_cover_each_other() -> None:
+    chart = Chart(title="rates", x=LogSpan(10, 50_000), y=Span(0, 1), x_unit="kbit/s")
+    texts = [each.text or "" for each in elements(chart.svg(), "text") if float(each.get("y", "")) > 200]
+    assert texts[-2:] == ["10000", "50000 kbit/s"]
+    assert texts[0] == "10"
+
+
 def test_the_unit_of_the_last_tick_is_not_cut_off() -> None:
     chart = Chart(title="unit", x=Span(0, 500), y=Span(0, 1), x_unit="kbit/s")
     (last,) = (each for each in elements(chart.svg(), "text") if each.text == "500 kbit/s")

@@ -102,6 +102,15 @@ def test_runs_with_different_references_are_warned_of() -> None:
     assert "do not all have the same reference" not in comparison(SEVERAL)
 
 
+def test_a_scheme_that_lacks_a_recording_is_warned_of_and_never_the_best() -> None:
+    runs = runs_of(*(outcome(scheme, recording=each) for scheme in ("none", "ams") for each in ("quay", "bay")))
+    runs += runs_of(outcome("oracle", share=1.0))
+    text = parsed(comparison(runs)).text
+    assert "Of 2 recordings, oracle on 1: means over different recordings cannot be compared." in text
+    assert "ams comes closest to the teacher" in text
+    assert "cannot be compared" not in comparison(runs[:-1])
+
+
 def test_the_time_after_the_start_shows_only_where_there_is_any() -> None:
     long = runs_of(outcome("none", frames=700), outcome("ams", frames=700))
     assert "from 250 s" in comparison(long)

@@ -145,6 +145,18 @@ def test_a_video_that_cannot_be_read_leaves_what_was_finished(tmp_path: Path) ->
     assert schemes_in(out) == ["none"]
 
 
+def test_different_frames_under_one_name_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    video, namesake = write_film(tmp_path), write_film(other, seconds=4)
+    arguments = ["--schemes", "none", *flags(settings_for(video)), "--out", str(tmp_path / "out")]
+    with pytest.raises(ConfigurationError, match="two recordings are called 'film': rename one"):
+        run([str(video), str(namesake), *arguments])
+    assert run([str(video), str(video), *arguments]) == 0
+    with pytest.raises(ConfigurationError, match="holds results on other frames of the name 'film': use another --out"):
+        run([str(video), *arguments, "--duration-s", "2"])
+
+
 def schemes_in(out: Path) -> list[str]:
     """Return the schemes that a folder has outcomes of."""
     return sorted(path.parent.name.split("--")[1] for path in out.glob("runs/*/outcome.json"))

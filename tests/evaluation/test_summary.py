@@ -71,6 +71,7 @@ def test_the_deviation_is_between_seeds_not_between_recordings() -> None:
     assert group.deviation("miou_window") == pytest.approx(math.sqrt(2 * 0.05**2))
     assert math.isnan(Group((row("a", 0, 0.5), row("b", 0, 0.9))).deviation("miou_window"))
     assert math.isnan(group.mean("late_miou_window"))
+    assert math.isnan(Group((row("a", 0, 0.5), row("b", 1, 0.9))).deviation("miou_window"))
 
 
 def test_csv_has_a_line_for_each_run_and_nothing_for_nothing() -> None:

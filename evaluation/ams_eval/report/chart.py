@@ -114,12 +114,15 @@ class Chart:
         self._parts.append(f'<circle class="speck {style}" cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3"/>')
 
     def dots(self, dots: Sequence[Dot]) -> None:
-        """Mark points with their names beside them, moved up or down where they would cover each other."""
-        foot = -math.inf
+        """Mark points with their names beside them, moved down where they would cover each other or a point."""
+        taken = [(self._x(dot.x) - 6, self._x(dot.x) + 6, self._y(dot.y) + 4) for dot in dots]
         for dot in sorted(dots, key=lambda each: self._y(each.y)):
             x, y = self._x(dot.x), self._y(dot.y)
-            foot = max(y + 4, foot + _LINE_PIXELS)
-            left = x > self.width * 0.75
+            left, length = x > self.width * 0.75, _LETTER_PIXELS * len(dot.name)
+            start = x - 11 - length if left else x + 11
+            beside = [foot for begin, end, foot in taken if begin < start + length and end > start]
+            foot = free_foot(y + 4, beside)
+            taken.append((start, start + length, foot))
             self._parts.append(f'<circle class="dot {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>')
             self._text(x - 11 if left else x + 11, foot, dot.name, "end" if left else "start", "name")
 
@@ -151,16 +154,24 @@ class Chart:
             y = self._y(value)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
             parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end", "scale"))
-        steps = ticks_of(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X))
-        units = [""] * (len(steps) - 1) + [f" {self.x_unit}"]
-        for value, unit in zip(steps, units, strict=True):
-            text = f"{value:g}{unit}".rstrip()
-            # A text in the middle of the last tick would be cut off where it is long.
-            x = min(self._x(value), self.width - _LETTER_PIXELS * len(text) / 2)
-            parts.append(_text(x, self.height - 12, text, "middle", "scale"))
+        parts += self._x_scale(ticks_of(self.x, round((right - LEFT) / _PIXELS_PER_TICK_X)))
         parts.append(f'<path class="axis" d="M{LEFT} {foot}H{right}"/>')
         parts.append(_text(LEFT - 8, TOP - 10, self.y_unit, "end", "scale unit"))
         return "".join(parts)
+
+    def _x_scale(self, values: Sequence[float]) -> list[str]:
+        """Return the texts of the x axis, the unit behind the last one, which therefore may take the place of others."""
+        parts: list[str] = []
+        unit, free = f" {self.x_unit}", float(self.width)
+        for value in reversed(values):
+            text = f"{value:g}{unit}".rstrip()
+            half = _LETTER_PIXELS * len(text) / 2
+            # A text in the middle of the last tick would be cut off where it is long.
+            x = min(self._x(value), self.width - half)
+            if x + half <= free:
+                parts.append(_text(x, self.height - 12, text, "middle", "scale"))
+                unit, free = "", x - half
+        return parts[::-1]
 
     def _text(self, x: float, y: float, text: str, anchor: str, style: str) -> None:
         self._parts.append(_text(x, y, text, anchor, style))
@@ -175,6 +186,14 @@ class Chart:
 
     def _y(self, value: float) -> float:
         return TOP + (self._foot - TOP) * (1 - min(1.0, max(0.0, self.y.share(value))))
+
+
+def free_foot(foot: float, taken: Iterable[float]) -> float:
+    """Return the nearest height at or below `foot`, in pixels from the top, whose line of text none at `taken` covers."""
+    for other in sorted(taken):
+        if abs(foot - other) < _LINE_PIXELS:
+            foot = other + _LINE_PIXELS
+    return foot
 
 
 def ticks_of(span: Span | LogSpan, about: int) -> list[float]:

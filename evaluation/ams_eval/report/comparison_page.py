@@ -17,7 +17,7 @@ from ams_eval.report.run_charts import RATE_WINDOW_S
 from ams_eval.result import number, percent, points
 from ams_eval.result_folder import NO_CUSTOMISATION, Run, base_of, differing_settings, unique
 from ams_eval.scores import WINDOW_S
-from ams_eval.summary import Group, Summary, by_scheme
+from ams_eval.summary import Group, Summary, by_scheme, complete, describe_missing
 
 _LONG_S = 300.0
 """Shorter recordings have nothing to say about the time after the first 250 s."""
@@ -42,6 +42,7 @@ def render_comparison(
     sections = [
         _header(groups, recordings, rows),
         _warning(runs),
+        _missing(groups),
         _main_table(groups, "In short"),
         _bandwidth(groups, style_of),
         _gains(runs, style_of),
@@ -56,7 +57,7 @@ def render_comparison(
 def headline(groups: Sequence[Group]) -> str:
     """Return what came out, in one sentence of HTML, whether anything helped or not."""
     base = next((group for group in groups if group.scheme == NO_CUSTOMISATION), None)
-    others = [group for group in groups if group is not base and not math.isnan(group.mean("miou_window"))]
+    others = [group for group in complete(groups) or groups if group is not base and not math.isnan(group.mean("miou_window"))]
     if not others:
         return "No scheme to compare yet"
     best = max(others, key=lambda group: group.mean("miou_window"))
@@ -90,6 +91,11 @@ def _warning(runs: Sequence[Run]) -> str:
         '<p class="warning">These runs do not all have the same reference: they differ in '
         f"{html.escape(', '.join(names))}. Their mIoU cannot be compared as if they had.</p>"
     )
+
+
+def _missing(groups: Sequence[Group]) -> str:
+    text = describe_missing(groups)
+    return f'<p class="warning">{html.escape(text)}</p>' if text else ""
 
 
 _COLUMNS: tuple[tuple[str, str, Callable[[float], str], float], ...] = (
