@@ -181,7 +181,7 @@ def perform(
     judge = Judge(stage, references)
     with ExitStack() as stack:
         film = stack.enter_context(OverlayWriter(overlay, stage.model.manifest.classes)) if overlay else None
-        for shown in experiment.scheme.label(stage):
+        for shown in experiment.scheme.run(stage):
             judge.add(shown)
             on_frame(shown.frame.index)
             if film is not None:

@@ -110,6 +110,9 @@ def test_a_scheme_of_one_s_own_is_compared_with_the_others(tmp_path: Path) -> No
     mine.write_text("def label(stage):\n    return iter(())\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"scheme 'mine' shows 0 of \d+ scored frames"):
         run([*arguments, "--schemes", f"none,{mine}"])
+    mine.write_text("def label(stage):\n    yield 1 // 0\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"scheme file '.*mine\.py' fails in line 2: ZeroDivisionError: "):
+        run([*arguments, "--schemes", f"none,{mine}"])
     assert schemes_in(out) == ["mine", "none"]
 
 

@@ -89,12 +89,19 @@ def test_a_scheme_of_one_s_own(tmp_path: Path) -> None:
     assert parse_scheme(str(path)).identity() != before
 
 
+def test_a_file_cannot_pass_for_a_scheme_of_the_product(tmp_path: Path) -> None:
+    mine = tmp_path / "none.py"
+    mine.write_text("from ams_eval.schemes.no_customisation import label\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"none\.py' has the name of another scheme, 'none': rename it"):
+        parse_scheme(str(mine))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x = 1", "has no function label"),
         ("label = 3", "has no function label"),
-        ("import nothing_of_that_name", "fails: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("import nothing_of_that_name", "fails in line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("def label(:", "fails: SyntaxError"),
     ],
 )

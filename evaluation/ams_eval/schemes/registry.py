@@ -2,16 +2,18 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ams_common.errors import ConfigurationError
+from ams_common.errors import AmsError, ConfigurationError
+from ams_eval.replay.device import Shown
 from ams_eval.schemes import adaptation, no_customisation, one_time, oracle, tracking
-from ams_eval.schemes.base import Scheme
+from ams_eval.schemes.base import Scheme, Stage
 from ams_server.presets import PRESETS
 from ams_server.settings import AdaptationConfig
 
@@ -35,6 +37,23 @@ class NamedScheme:
     def shares_server(self) -> bool:
         """Whether several devices can run it at one server."""
         return self.label is adaptation.label
+
+    def run(self, stage: Stage) -> Iterator[Shown]:
+        """Yield what the scheme shows on `stage`.
+
+        Raises:
+            ConfigurationError: the user's own file fails, with the line in which it did.
+            AmsError: the recording, the teacher or a setting fails.
+        """
+        if self.file is None:
+            yield from self.label(stage)
+            return
+        try:
+            yield from self.label(stage)
+        except AmsError:
+            raise
+        except Exception as error:
+            raise _failure(self.file, error) from error
 
     def identity(self) -> dict[str, str]:
         """Return what tells apart two versions of a user's own scheme."""
@@ -91,6 +110,8 @@ def parse_scheme(text: str) -> NamedScheme:
     name, *changes = text.split(":")
     own = dict(map(_change, changes))
     if name.endswith(".py"):
+        if Path(name).stem in SCHEMES:
+            raise ConfigurationError(f"scheme file {name!r} has the name of another scheme, {Path(name).stem!r}: rename it")
         return NamedScheme(name=text.replace(name, Path(name).stem), label=_from_file(Path(name)), changes=own, file=Path(name))
     if name not in SCHEMES:
         raise ConfigurationError(f"unknown scheme {name!r}: use {', '.join(SCHEMES)}, or a file of your own like mine.py")
@@ -115,8 +136,14 @@ def _from_file(path: Path) -> Scheme:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigurationError(f"scheme file {str(path)!r} fails: {type(error).__name__}: {error}") from error
+        raise _failure(path, error) from error
     label: Scheme | None = getattr(module, "label", None)
     if not callable(label):
         raise ConfigurationError(f"scheme file {str(path)!r} has no function label(stage)")
     return label
+
+
+def _failure(path: Path, error: Exception) -> ConfigurationError:
+    lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).name == path.name]
+    place = f" in line {lines[-1]}" if lines else ""
+    return ConfigurationError(f"scheme file {str(path)!r} fails{place}: {type(error).__name__}: {error}")
