@@ -123,7 +123,7 @@ def _placeholder(name: str, field: FieldInfo) -> str:
     types = {field.annotation, *get_args(field.annotation)}
     last_word = name.rpartition("_")[2]
     if get_origin(field.annotation) is list:
-        return "NAME,..."
+        return "N,..." if float in get_args(field.annotation) else "NAME,..."
     if get_origin(field.annotation) is tuple:
         return ",".join("N" * len(get_args(field.annotation)))
     if Path in types:

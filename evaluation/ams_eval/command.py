@@ -10,6 +10,7 @@ from ams_common.settings import run_command
 SUBCOMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("ams_eval.run", "show what adaptation would do for recordings, beside everything else one might do"),
     "sweep": ("ams_eval.sweeps.command", "run schemes with all combinations of settings, and keep the numbers in a database"),
+    "local": ("ams_eval.local", "distil just in time on this machine: speed-up over the teacher on every frame, and mIoU"),
     "demo": ("ams_eval.demo", "show server and edge at work on this machine, and report"),
     "compare": ("ams_eval.compare", "say what differs between two folders of results"),
 }

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ams_common.classes import IGNORE, ClassSet, UInt8Array
+from ams_common.compression import zstd_compress, zstd_decompress
 from ams_common.errors import AmsError
 from ams_edge.frame import Frame
 from ams_eval.inputs.recording import LabelSource, Recording
@@ -17,6 +18,7 @@ from ams_server.teachers.base import Teacher
 MOST_MOMENTS = 48
 """Frames of a recording that reports may show."""
 PICTURE_WIDTH = 480
+_PACKING_LEVEL = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,25 +65,25 @@ def label_references(
     return builder.build()
 
 
-class _Builder:
+class FrameLabeller:
+    """Says what single frames of a recording should be labelled as."""
+
     def __init__(self, recording: Recording, teacher: Teacher, classes: ClassSet, size: tuple[int, int]) -> None:
-        self._recording = recording
+        """Label in `classes` and at `size`, (width, height), of the student."""
         self._teacher = teacher
         self._teacher_table = teacher.classes.lookup_into(classes)
         self._human = None if recording.human is None else (recording.human, recording.human.classes.lookup_into(classes))
         self._size = size
-        self._frames: dict[int, Reference] = {}
-        self._pictures: dict[int, tuple[float, UInt8Array]] = {}
 
-    def add(self, frame: Frame) -> None:
-        """Label one frame."""
+    def reference(self, frame: Frame) -> Reference:
+        """Return the labels of one frame.
+
+        Raises:
+            AmsError: the teacher fails, or people's labels cannot be read.
+        """
         labels = self._teacher_table[self._teacher.label(frame.image[None], [frame.capture_time_s])[0]]
         human = self._human_labels(frame) if self._human else None
-        self._frames[frame.index] = Reference(teacher=resized(labels, self._size), human=human)
-        width = min(PICTURE_WIDTH, frame.width)
-        self._pictures[frame.index] = frame.capture_time_s, frame.rgb(width, round(width * frame.height / frame.width))
-        if len(self._pictures) >= 4 * MOST_MOMENTS:
-            self._pictures = dict(list(self._pictures.items())[::2])
+        return Reference(teacher=resized(labels, self._size), human=human)
 
     def _human_labels(self, frame: Frame) -> UInt8Array | None:
         assert self._human is not None
@@ -91,6 +93,23 @@ class _Builder:
             return None
         _check_shape(labels, frame, source)
         return resized(np.asarray(table[labels], np.uint8), self._size)
+
+
+class _Builder:
+    def __init__(self, recording: Recording, teacher: Teacher, classes: ClassSet, size: tuple[int, int]) -> None:
+        self._labeller = FrameLabeller(recording, teacher, classes, size)
+        self._with_human = recording.human is not None
+        self._size = size
+        self._frames: dict[int, Reference] = {}
+        self._pictures: dict[int, tuple[float, UInt8Array]] = {}
+
+    def add(self, frame: Frame) -> None:
+        """Label one frame."""
+        self._frames[frame.index] = self._labeller.reference(frame)
+        width = min(PICTURE_WIDTH, frame.width)
+        self._pictures[frame.index] = frame.capture_time_s, frame.rgb(width, round(width * frame.height / frame.width))
+        if len(self._pictures) >= 4 * MOST_MOMENTS:
+            self._pictures = dict(list(self._pictures.items())[::2])
 
     def build(self) -> References:
         """Return what was labelled."""
@@ -106,9 +125,31 @@ class _Builder:
             times_s=np.array([self._pictures[index][0] for index in chosen], np.float64),
             pictures=np.stack([self._pictures[index][1] for index in chosen]),
             teacher=np.stack([each.teacher for each in references]),
-            human=np.stack(human) if self._human is not None else None,
+            human=np.stack(human) if self._with_human else None,
         )
         return References(frames=self._frames, moments=moments)
+
+
+class PackedReferences:
+    """References of every frame of a recording, compressed in memory: those of an hour would not fit as they are."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """Keep label maps of `size`, (width, height)."""
+        self._size = size
+        self._packed: list[tuple[bytes, bytes | None]] = []
+
+    def append(self, reference: Reference) -> None:
+        """Keep the reference of the next frame."""
+        human = None if reference.human is None else zstd_compress(reference.human.tobytes(), _PACKING_LEVEL)
+        self._packed.append((zstd_compress(reference.teacher.tobytes(), _PACKING_LEVEL), human))
+
+    def __getitem__(self, index: int) -> Reference:
+        teacher, human = self._packed[index]
+        return Reference(teacher=self._unpacked(teacher), human=None if human is None else self._unpacked(human))
+
+    def _unpacked(self, packed: bytes) -> UInt8Array:
+        width, height = self._size
+        return np.frombuffer(zstd_decompress(packed, width * height), np.uint8).reshape(height, width)
 
 
 def resized(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:

@@ -81,11 +81,12 @@ def run(arguments: Sequence[str]) -> int:
         hush()
     schemes = [parse_scheme(text) for text in settings.schemes]
     recordings = [recording for path in settings.videos for recording in open_recordings(path, settings)]
-    _require_names_once(recordings, settings.out)
+    require_names_once(recordings)
+    _require_same_frames(recordings, settings.out)
     if settings.devices > 1 and settings.latency == "none":
         raise ConfigurationError("--devices wait for each other only where work takes time: give --latency measured or costs")
     laboratory = Workshop(SystemClock()).laboratory(part_of(ExperimentConfig, settings))
-    with _progress(Console(stderr=True)) as progress:
+    with frame_progress(Console(stderr=True)) as progress:
         Runner(settings, laboratory, progress).run(recordings, schemes)
     rows = write_reports(settings.out)
     console = Console()
@@ -170,18 +171,29 @@ class Runner:
         return references
 
 
-def _require_names_once(recordings: Sequence[Recording], out: Path) -> None:
-    """Refuse different frames under one name: references, pictures and rows of tables are kept by it."""
+def require_names_once(recordings: Sequence[Recording]) -> None:
+    """Refuse different frames under one name: references, pictures and rows of tables are kept by it.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
     digests: dict[str, str] = {}
     for recording in recordings:
         if digests.setdefault(recording.name, recording.digest) != recording.digest:
             raise ConfigurationError(f"two recordings are called {recording.name!r}: rename one")
-    for name, digest in digests.items():
-        if find_digest(out, name) not in (None, digest):
-            raise ConfigurationError(f"{str(out)!r} holds results on other frames of the name {name!r}: use another --out")
 
 
-def _progress(console: Console) -> Progress:
+def _require_same_frames(recordings: Sequence[Recording], out: Path) -> None:
+    """Refuse to go on in a folder with results on other frames of the same name."""
+    for recording in recordings:
+        if find_digest(out, recording.name) not in (None, recording.digest):
+            raise ConfigurationError(
+                f"{str(out)!r} holds results on other frames of the name {recording.name!r}: use another --out"
+            )
+
+
+def frame_progress(console: Console) -> Progress:
+    """Return bars that tell how many frames are done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -247,11 +247,11 @@ def describe_missing(groups: Sequence[Group]) -> str:
     return f"Of {count} recordings, {', '.join(parts)}: means over different recordings cannot be compared."
 
 
-def write_csv(rows: Sequence[Summary]) -> str:
-    """Return the rows as CSV with a heading; what does not exist is empty."""
+def write_csv(rows: Sequence[Any], kind: type[Any] = Summary) -> str:
+    """Return the rows, dataclasses of one `kind`, as CSV with a heading; what does not exist is empty."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(Summary)])
+    writer.writerow([field.name for field in dataclasses.fields(kind)])
     for row in rows:
         writer.writerow(["" if value is None else value for value in map(finite_or_none, dataclasses.astuple(row))])
     return target.getvalue()

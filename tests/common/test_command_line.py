@@ -37,6 +37,8 @@ class KitchenConfig(PartConfig):
     """Address."""
     recipes: list[str] = Field(default_factory=list)
     """Recipes to take."""
+    ounces: list[float] = Field(default_factory=list)
+    """Weights."""
     book: Path | None = None
     """A book."""
     shelf: Path = Path("shelf")
@@ -109,7 +111,8 @@ def test_arguments_without_a_flag_come_first(capsys: pytest.CaptureFixture[str])
         "--programme PROGRAMME What it bakes. One of bread_with_seeds, cake_with_cherries, pizza_with_pineapple. (default: bre",
         "--corners-mm N,N Two corners. (default: 1.0,2.5)",
         "--server HOST:PORT Address. (default: localhost:1)",
-        "--recipes NAME,... Recipes to take. --book",
+        "--recipes NAME,... Recipes to take. --ounces",
+        "--ounces N,... Weights. --book",
         "--book PATH A book. --shelf",
         "--shelf PATH Where books are. (default: shelf)",
     ],

@@ -20,6 +20,7 @@ from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore, StoreConfig
 from ams_eval.compare import CompareSettings
 from ams_eval.demo_settings import DemoSettings
+from ams_eval.local import LocalSettings
 from ams_eval.run import RunSettings
 from ams_eval.schemes.registry import SCHEMES
 from ams_eval.sweeps.command import SweepSettings
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "ams-eval demo": DemoSettings,
     "ams-eval run": RunSettings,
     "ams-eval sweep": SweepSettings,
+    "ams-eval local": LocalSettings,
     "ams-eval compare": CompareSettings,
 }
 POSITIONAL = get_args(CliPositionalArg[str])[1]

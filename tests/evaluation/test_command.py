@@ -16,7 +16,7 @@ def test_help_lists_the_subcommands(arguments: list[str], capsys: pytest.Capture
 
 
 def test_an_unknown_subcommand_is_named_with_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="unknown subcommand 'dmeo': use run, sweep, demo"):
+    with pytest.raises(ConfigurationError, match="unknown subcommand 'dmeo': use run, sweep, local, demo"):
         command.run(["dmeo"])
 
 

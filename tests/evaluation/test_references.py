@@ -6,7 +6,15 @@ from tests.evaluation.replays import RATE_HZ, recording, truth
 from tests.server.session_support import HEIGHT, WIDTH, ColourTeacher
 
 from ams_common.classes import IGNORE, STREET7, ClassSet, UInt8Array
-from ams_eval.references import MOST_MOMENTS, LabelsMismatchError, References, label_references, resized
+from ams_eval.references import (
+    MOST_MOMENTS,
+    LabelsMismatchError,
+    PackedReferences,
+    Reference,
+    References,
+    label_references,
+    resized,
+)
 
 CLASSES = STREET7.subset(["road", "sky"])
 
@@ -79,3 +87,17 @@ def test_progress_is_told_for_every_frame() -> None:
     done: list[int] = []
     label_references(recording(1), ColourTeacher(), CLASSES, (WIDTH, HEIGHT), 1.0, done.append)
     assert done == [0, 1, 2, 3, 4]
+
+
+def test_packed_references_are_those_that_were_kept() -> None:
+    packed = PackedReferences((WIDTH, HEIGHT))
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+    kept = [Reference(teacher=noise, human=None), Reference(teacher=truth(3), human=truth(4))]
+    for reference in kept:
+        packed.append(reference)
+    for index in (1, 0):
+        np.testing.assert_array_equal(packed[index].teacher, kept[index].teacher)
+    assert packed[0].human is None
+    human = packed[1].human
+    assert human is not None
+    np.testing.assert_array_equal(human, truth(4))

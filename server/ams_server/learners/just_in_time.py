@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ams_common.budget import REFERENCE_UPLINK_BPS
 from ams_common.classes import ClassSet, UInt8Array
-from ams_common.iou import class_iou, confusion_matrix
+from ams_common.iou import Int64Array, class_iou, confusion_matrix
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.learners.box_weights import box_weights
 from ams_server.learners.config import JustInTimeConfig
@@ -154,17 +154,28 @@ class JustInTimeLearner:
     def _judge(self, labels: UInt8Array, logits: Tensor) -> float:
         """Return how far the logits, [1, C, h, w], agree with the teacher's labels, uint8 [H, W]."""
         height, width = labels.shape
-        upsampled = upsampled_logits(logits.float(), (height, width))
-        predicted: UInt8Array = upsampled[0].argmax(dim=0).to("cpu", torch.uint8).numpy()
-        return agreement(labels, predicted, self.classes)
+        return agreement(labels, best_labels(logits, (height, width)), self.classes)
+
+
+def best_labels(logits: Tensor, size: tuple[int, int]) -> UInt8Array:
+    """Return the best class of each pixel, uint8 [H, W] of `size` (H, W), by the logits of one image, [1, C, h, w]."""
+    upsampled = upsampled_logits(logits.float(), size)
+    labels: UInt8Array = upsampled[0].argmax(dim=0).to("cpu", torch.uint8).numpy()
+    return labels
 
 
 def agreement(labels: UInt8Array, predicted: UInt8Array, classes: ClassSet) -> float:
-    """Return the mIoU, 0..1, of two label maps, uint8 [H, W], over the classes that occur in either, without the background.
+    """Return the mIoU, 0..1, of two label maps, uint8 [H, W], as `foreground_miou`.
 
     Where nothing but background occurs, or nothing is labelled, it is 1: there is nothing to learn.
     """
-    values = class_iou(confusion_matrix(labels, predicted, len(classes)))
+    found = foreground_miou(confusion_matrix(labels, predicted, len(classes)), classes)
+    return 1.0 if math.isnan(found) else found
+
+
+def foreground_miou(matrix: Int64Array, classes: ClassSet) -> float:
+    """Return the mIoU, 0..1, over the classes but the background that a confusion, int64 [C, C], has; NaN if it has none."""
+    values = class_iou(matrix)
     judged = np.array([name != BACKGROUND for name in classes.names])
     occurring = values[judged & ~np.isnan(values)]
-    return float(occurring.mean()) if occurring.size else 1.0
+    return float(occurring.mean()) if occurring.size else math.nan
