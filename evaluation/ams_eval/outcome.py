@@ -28,7 +28,7 @@ class Transfer:
     direction: Direction
     kind: TrafficKind
     payload_bytes: int
-    """Bytes of video, coded parameters or labels alone."""
+    """Bytes of video, coded parameters or labels alone; of a small message all."""
     wire_bytes: int
     """The same with the framing of protobuf, HTTP/2 and TCP/IP."""
 

@@ -79,6 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     configure_logging(settings.verbose)
     if not settings.verbose:
         hush()
+    _make_folder(settings.out)
     schemes = [parse_scheme(text) for text in settings.schemes]
     recordings = [recording for path in settings.videos for recording in open_recordings(path, settings)]
     require_names_once(recordings)
@@ -94,6 +95,14 @@ def run(arguments: Sequence[str]) -> int:
     console.print(f"time: {laboratory.profile.describe()}")
     console.print(f"report: {settings.out / REPORT_NAME}", soft_wrap=True)
     return 0
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder of results before hours of work find that it cannot be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make the folder {str(out)!r} of --out: {error.strerror}") from error
 
 
 class Runner:

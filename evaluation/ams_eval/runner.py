@@ -139,7 +139,8 @@ def plan(laboratory: Laboratory, config: ExperimentConfig, recording: Recording,
     """
     adaptation = scheme.config(laboratory.given, seed)
     settings = {**described(laboratory, scheme, adaptation), "scored_hz": config.scored_hz}
-    key = json.dumps([recording.digest, settings], sort_keys=True).encode()
+    human = "" if recording.human is None else recording.human.digest
+    key = json.dumps([recording.digest, human, settings], sort_keys=True).encode()
     digest = hashlib.blake2b(key, digest_size=4).hexdigest()
     name = f"{recording.name}--{_UNSAFE.sub('-', scheme.name)[:60]}--s{seed}--{digest}"
     return Experiment(recording=recording, scheme=scheme, seed=seed, config=adaptation, settings=settings, name=name)

@@ -3,8 +3,8 @@ import math
 import pytest
 from tests.server.session_support import colour_batch
 
-from ams_common.messages import BatchReceived, Control, ModelChunk, Update
-from ams_common.wire import client_message_to_proto
+from ams_common.messages import BatchReceived, Control, Update
+from ams_common.wire import client_message_to_proto, server_message_to_proto
 from ams_eval.outcome import ControlRecord
 from ams_eval.replay.journal import Journal, wire_bytes
 
@@ -55,14 +55,14 @@ def test_updates_and_models_count_what_they_carry_and_all_else_is_control() -> N
         code_ms=1.0,
     )
     journal.sent_by_server(1.0, update)
-    journal.sent_by_server(2.0, ModelChunk(part="weights", offset=0, data=bytes(300)))
+    journal.provisioned(300)
     journal.sent_by_server(3.0, control())
     journal.sent_by_server(4.0, BatchReceived(batch_id=3))
     assert [(each.kind, each.payload_bytes) for each in journal.transfers] == [
         ("update", 500),
         ("model", 300),
-        ("control", 0),
-        ("control", 0),
+        ("control", server_message_to_proto(control()).ByteSize()),
+        ("control", server_message_to_proto(BatchReceived(batch_id=3)).ByteSize()),
     ]
     assert {each.direction for each in journal.transfers} == {"down"}
     assert all(each.wire_bytes > each.payload_bytes + 60 for each in journal.transfers)

@@ -163,3 +163,9 @@ def test_different_frames_under_one_name_are_refused(tmp_path: Path) -> None:
 def schemes_in(out: Path) -> list[str]:
     """Return the schemes that a folder has outcomes of."""
     return sorted(path.parent.name.split("--")[1] for path in out.glob("runs/*/outcome.json"))
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot make the folder .*file/out.* of --out"):
+        run(["missing.mp4", "--out", str(tmp_path / "file" / "out")])

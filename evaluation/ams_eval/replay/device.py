@@ -9,6 +9,7 @@ from ams_common.classes import UInt8Array
 from ams_common.layout import Float32Array, weights_digest
 from ams_common.messages import BatchReceived, ClientMessage, Control, FrameBatch, ServerMessage, Update
 from ams_common.session.outbox import BatchOutbox
+from ams_common.update_codec import encode_snapshot
 from ams_common.wire import (
     client_message_from_proto,
     client_message_to_proto,
@@ -119,6 +120,7 @@ class ReplayDevice:
         self._control = session.control()
         self._sampler = Sampler(self._control)
         journal.asked(journal.starts_s, self._control)
+        journal.provisioned(len(model.graph) + len(encode_snapshot(session.mirror.weights)))
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
         self._batches = 0
         self._encoder_free_s = 0.0

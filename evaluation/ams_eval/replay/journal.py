@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ams_common.messages import ClientMessage, Control, FrameBatch, ModelChunk, ServerMessage, Update
+from ams_common.messages import ClientMessage, Control, FrameBatch, ServerMessage, Update
 from ams_common.wire import client_message_to_proto, server_message_to_proto
 from ams_eval.outcome import ControlRecord, Direction, TrafficKind, Transfer, UpdateRecord
 
@@ -41,19 +41,23 @@ class Journal:
 
     def sent_by_device(self, time_s: float, message: ClientMessage) -> None:
         """Note a message of the device."""
-        kind: TrafficKind = "frames" if isinstance(message, FrameBatch) else "control"
-        payload = message.payload_bytes if isinstance(message, FrameBatch) else 0
-        self.transfer(time_s, "up", kind, payload, wire_bytes(client_message_to_proto(message).ByteSize()))
+        size_bytes = client_message_to_proto(message).ByteSize()
+        if isinstance(message, FrameBatch):
+            self.transfer(time_s, "up", "frames", message.payload_bytes, wire_bytes(size_bytes))
+        else:
+            self.transfer(time_s, "up", "control", size_bytes, wire_bytes(size_bytes))
 
     def sent_by_server(self, time_s: float, message: ServerMessage) -> None:
         """Note a message of the server."""
-        kind: TrafficKind = "control"
-        payload = 0
+        size_bytes = server_message_to_proto(message).ByteSize()
         if isinstance(message, Update):
-            kind, payload = "update", len(message.payload)
-        elif isinstance(message, ModelChunk):
-            kind, payload = "model", len(message.data)
-        self.transfer(time_s, "down", kind, payload, wire_bytes(server_message_to_proto(message).ByteSize()))
+            self.transfer(time_s, "down", "update", len(message.payload), wire_bytes(size_bytes))
+        else:
+            self.transfer(time_s, "down", "control", size_bytes, wire_bytes(size_bytes))
+
+    def provisioned(self, model_bytes: int) -> None:
+        """Note the first model, which the device holds from the start: a graph and weights of so many bytes, coded."""
+        self.transfer(self.starts_s, "down", "model", model_bytes, wire_bytes(model_bytes))
 
     def applied(self, update: UpdateRecord) -> None:
         """Note an update that has taken effect."""
