@@ -177,10 +177,10 @@ def adaptation_of(settings: LocalSettings) -> AdaptationConfig:
 
 
 def machine(device: torch.device) -> str:
-    """Return what the times belong to: the name of the GPU, or the CPU with its threads."""
+    """Return what the times belong to: the name of the GPU, or the CPU and its threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    return f"{device.type}, threads: {torch.get_num_threads()}"
 
 
 def _settings_of(settings: LocalSettings, laboratory: Laboratory) -> dict[str, SettingValue]:

@@ -73,6 +73,7 @@ def test_all_but_the_times_is_the_same_again(tmp_path: Path, caplog: pytest.LogC
     text = (tmp_path / "first" / JSON_NAME).read_text(encoding="utf-8")
     assert '"selection": "full"' in text
     assert "jit_accuracy" not in text
+    assert '"machine": "cpu, threads: 1"' in text
     assert "read no speed-up" in caplog.text
 
 
