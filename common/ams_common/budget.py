@@ -16,8 +16,6 @@ FRAMING_FRACTION = 0.05
 MESSAGE_BYTES = 1024
 REFERENCE_UPLINK_BPS = 200_000
 """What a batch aims at when the uplink has no limit: the rate of the AMS paper."""
-BITS_PER_PARAMETER = 24.0
-"""What the update codecs need for each changed parameter at most, when 1 % of the parameters or more change: 18 to 24 bits."""
 BURST_S = 10.0
 """A budget may be spent this many seconds at once after a silence: one batch or update of the default interval."""
 UNLIMITED_PARAMETERS = 2**63 - 1
@@ -72,6 +70,12 @@ class TokenBucket:
         with self._lock:
             return max(0.0, size_bytes - self._fill()) / self._bytes_per_s
 
+    @property
+    def level_bytes(self) -> float:
+        """Bytes that may go now, negative while earlier ones are still to be paid for; of no meaning without a limit."""
+        with self._lock:
+            return self._fill()
+
     def spend(self, size_bytes: int) -> None:
         """Take `size_bytes` out; what is sent without waiting becomes a debt that later messages wait for."""
         if self._bytes_per_s == 0:
@@ -92,26 +96,12 @@ def batch_target_bytes(uplink_bps: float, interval_s: float) -> int:
 
     Without a limit (`uplink_bps` 0) a batch aims at REFERENCE_UPLINK_BPS.
     """
-    return _payload_bytes(uplink_bps or REFERENCE_UPLINK_BPS, interval_s)
+    return payload_bytes((uplink_bps or REFERENCE_UPLINK_BPS) * interval_s / 8)
 
 
-def parameters_for_budget(downlink_bps: int, interval_s: float, bits_per_parameter: float = BITS_PER_PARAMETER) -> int:
-    """Return how many parameters an update may change, at least 0, when one update goes every `interval_s` seconds.
-
-    Without a limit (`downlink_bps` 0) that is UNLIMITED_PARAMETERS.
-    """
-    if downlink_bps == 0:
-        return UNLIMITED_PARAMETERS
-    return int(_payload_bytes(downlink_bps, interval_s) * 8 / bits_per_parameter)
-
-
-def update_limit_bytes(downlink_bps: int, interval_s: float) -> int | None:
-    """Return the bytes that the payload of an update may have when one goes every `interval_s` seconds; None for no limit."""
-    return _payload_bytes(downlink_bps, interval_s) if downlink_bps else None
-
-
-def _payload_bytes(rate_bps: float, interval_s: float) -> int:
-    return max(0, int(rate_bps * interval_s / 8 * (1 - FRAMING_FRACTION)) - MESSAGE_BYTES)
+def payload_bytes(wire_bytes: float) -> int:
+    """Return how many of the `wire_bytes` of an interval, at least 0, are left for the batch or update that goes in it."""
+    return max(0, int(wire_bytes * (1 - FRAMING_FRACTION)) - MESSAGE_BYTES)
 
 
 def least_uplink_bps(interval_s: float) -> int:
@@ -125,7 +115,7 @@ def least_downlink_bps(interval_s: float) -> int:
 
 
 def _least_bps(payload_bytes: int, interval_s: float) -> int:
-    # One byte more than needed, because _payload_bytes rounds down.
+    # One byte more than needed, because payload_bytes rounds down.
     return int((payload_bytes + MESSAGE_BYTES + 1) * 8 / (1 - FRAMING_FRACTION) / interval_s) + 1
 
 

@@ -27,6 +27,10 @@ class Frame:
         self.capture_time_s = capture_time_s
         """Seconds on the capture clock: strictly increasing, from an arbitrary origin."""
 
+    def at(self, *, index: int, capture_time_s: float) -> "Frame":
+        """Return a frame of the same picture with another place in a sequence."""
+        return Frame(self._picture, index=index, capture_time_s=capture_time_s)
+
     @property
     def capture_time_us(self) -> int:
         """Capture time in whole microseconds, as messages carry it."""

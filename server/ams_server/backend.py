@@ -220,6 +220,7 @@ def new_session(
         learner=create_learner(settings, flat, manifest),
         codec=create_codec(codec, manifest.layout),
         quantiser=settings,
+        rate_control=settings,
         clock=clock,
     )
 

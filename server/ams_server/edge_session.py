@@ -13,14 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ams_common.budget import (
-    UNLIMITED_PARAMETERS,
-    TokenBucket,
-    batch_target_bytes,
-    burst_bytes,
-    parameters_for_budget,
-    update_limit_bytes,
-)
+from ams_common.budget import TokenBucket, batch_target_bytes, burst_bytes
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
@@ -32,6 +25,7 @@ from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
 from ams_server.learners.base import LabelledFrames, Learner
 from ams_server.quantisation import QuantiserConfig, encoding_plan
+from ams_server.rate_control import RateControlConfig, parameter_limit, update_limit_bytes
 from ams_server.state import State, integer, numbers, part_of, prefixed
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import PhaseResult
@@ -97,6 +91,7 @@ class EdgeSession:
     learner: Learner
     codec: UpdateCodec
     quantiser: QuantiserConfig
+    rate_control: RateControlConfig
     clock: Clock
 
     def __post_init__(self) -> None:
@@ -258,9 +253,10 @@ class EdgeSession:
         )
 
     def _parameter_limit(self) -> int:
-        if self.codec.keeps_limit:
-            return UNLIMITED_PARAMETERS
-        return parameters_for_budget(self.budget.downlink_bps, self.learner.update_interval_s, self._bits_per_parameter)
+        return parameter_limit(self.rate_control, self.codec, self._update_limit_bytes(), self._bits_per_parameter)
+
+    def _update_limit_bytes(self) -> int | None:
+        return update_limit_bytes(self.downlink, self.budget.downlink_bps, self.learner.update_interval_s)
 
     def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array, int]:
         """Return the coded update, the weights that it decodes to, from which training goes on, and how many it changes.
@@ -278,11 +274,11 @@ class EdgeSession:
         return payload, weights, len(update.indices)
 
     def _plan(self) -> EncodingPlan:
-        trainer, learner = self.learner.trainer, self.learner
+        trainer = self.learner.trainer
         return encoding_plan(
             self.quantiser,
             self.manifest.layout,
             trainer.squared_gradients(),
             usual_change=trainer.usual_change,
-            limit_bytes=update_limit_bytes(self.budget.downlink_bps, learner.update_interval_s),
+            limit_bytes=self._update_limit_bytes(),
         )

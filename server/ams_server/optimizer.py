@@ -26,6 +26,9 @@ MOST_STEPS = 2**53
 class Optimizer(Protocol):
     """What the trainer needs of an optimiser."""
 
+    learning_rate: float
+    """Step size of the next steps; no part of the state."""
+
     def accumulate(self) -> None:
         """Take the present gradient, float32 [N], into the state of all N parameters."""
         ...
@@ -63,7 +66,7 @@ class SparseAdam:
         """Optimise `weights`, float32 [N], in place by `gradients` of the same shape and device."""
         self._weights = weights
         self._gradients = gradients
-        self._learning_rate = learning_rate
+        self.learning_rate = learning_rate
         self._epsilon_inside_root = epsilon_inside_root
         self.first_moment = torch.zeros_like(weights)
         """m, float32 [N]."""
@@ -122,7 +125,7 @@ class SparseAdam:
 
     def _scale(self) -> float:
         step = max(1, self.step_count)
-        return self._learning_rate * float((1 - BETA2**step) ** 0.5 / (1 - BETA1**step))
+        return self.learning_rate * float((1 - BETA2**step) ** 0.5 / (1 - BETA1**step))
 
 
 class SgdMomentum:
@@ -132,7 +135,7 @@ class SgdMomentum:
         """Optimise `weights`, float32 [N], in place by `gradients` of the same shape and device."""
         self._weights = weights
         self._gradients = gradients
-        self._learning_rate = learning_rate
+        self.learning_rate = learning_rate
         self.velocity = torch.zeros_like(weights)
         """float32 [N]."""
 
@@ -142,14 +145,14 @@ class SgdMomentum:
 
     def update(self) -> Tensor:
         """Return u, float32 [N], of the latest step."""
-        return self.velocity * self._learning_rate
+        return self.velocity * self.learning_rate
 
     def apply(self, indices: Tensor | None) -> None:
         """Subtract u from the weights at `indices`, int64 [n] without duplicates; None stands for all."""
         if indices is None:
-            self._weights.sub_(self.velocity, alpha=self._learning_rate)
+            self._weights.sub_(self.velocity, alpha=self.learning_rate)
             return
-        _subtract_at(self._weights, indices, self.velocity.gather(0, indices).mul_(self._learning_rate))
+        _subtract_at(self._weights, indices, self.velocity.gather(0, indices).mul_(self.learning_rate))
 
     def squared_gradients(self) -> Tensor:
         """Return the squared velocity, float32 [N]."""

@@ -12,6 +12,8 @@ _PUBLISHED: Mapping[str, Any] = {
     "update_interval_s": 10.0,
     "optimizer": "adam",
     "learning_rate": 1e-3,
+    "learning_rate_boost": 1.0,
+    "sparsity_boost": 0.0,
     "selection": "gradient_guided",
     "loss_stride": 1,
     "adaptive_pacing": False,

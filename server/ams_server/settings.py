@@ -13,6 +13,7 @@ from ams_server.learners.config import JustInTimeConfig, LearnerConfig
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS
 from ams_server.quantisation import QuantiserConfig
+from ams_server.rate_control import RateControlConfig
 from ams_server.sampling import SamplingConfig
 from ams_server.service import ServiceConfig
 from ams_server.students.config import StudentConfig
@@ -59,6 +60,7 @@ class AdaptationConfig(
     PacingConfig,
     JustInTimeConfig,
     QuantiserConfig,
+    RateControlConfig,
     FrameConfig,
     ComputeConfig,
 ):

@@ -27,6 +27,7 @@ from ams_server.coordinates import (
     uniform_coordinates,
 )
 from ams_server.flat_model import FlatModel
+from ams_server.learning_rate import phase_learning_rate
 from ams_server.optimizer import MOST_STEPS, Optimizer, SgdMomentum, SparseAdam
 from ams_server.segmentation_loss import segmentation_loss
 from ams_server.state import State, integer
@@ -100,7 +101,9 @@ class Trainer:
         """
         self._before = _Before(self.model.weights.clone(), self._optimizer.state(), self._phases, self._moved)
         self._restore()
-        chosen, taken, stopped = self._run(losses, self._count(limit), stopping)
+        count = self._count(limit)
+        self._optimizer.learning_rate = phase_learning_rate(self._config, phases=self._phases, part=count / self._count(None))
+        chosen, taken, stopped = self._run(losses, count, stopping)
         loss = float(torch.stack(taken).mean()) if taken else math.nan
         failure = "it was stopped" if stopped else self._failure(loss)
         if failure:
@@ -130,9 +133,8 @@ class Trainer:
 
     @property
     def usual_change(self) -> float:
-        """By how much a phase of Adam moves a weight whose gradients have no lasting direction; 0 for other optimisers."""
-        config = self._config
-        return config.learning_rate * math.sqrt(config.steps) if config.optimizer == "adam" else 0.0
+        """By how much the last phase of Adam moved a weight whose gradients keep no direction; 0 for other optimisers."""
+        return self._optimizer.learning_rate * math.sqrt(self._config.steps) if self._config.optimizer == "adam" else 0.0
 
     def squared_gradients(self) -> Float32Array:
         """Return the mean over each trainable tensor of about its squared gradients, float32 [tensors], up to one factor."""

@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from ams_common.settings import PartConfig
+from ams_server.learning_rate import LearningRateConfig
 
 Selection: TypeAlias = Literal[
     "gradient_guided", "random", "first_layers", "last_layers", "first_and_last", "full", "gauss_southwell"
@@ -12,15 +12,13 @@ Selection: TypeAlias = Literal[
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 
 
-class TrainingConfig(PartConfig):
+class TrainingConfig(LearningRateConfig):
     """One training phase (Algorithms 1 and 2 of the paper)."""
 
     steps: int = Field(default=20, ge=1)
     """Optimiser steps of a training phase, K of the paper."""
     batch_size: int = Field(default=8, ge=1)
     """Frames of a mini-batch."""
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    """Step size of the optimiser."""
     fraction: float = Field(default=0.05, gt=0, le=1)
     """Part of the trainable parameters that a phase changes, gamma of the paper."""
     selection: Selection = "gradient_guided"

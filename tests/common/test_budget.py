@@ -8,15 +8,13 @@ from hypothesis import strategies as st
 
 from ams_common.budget import (
     LEAST_BATCH_BYTES,
-    UNLIMITED_PARAMETERS,
     TokenBucket,
     batch_target_bytes,
     burst_bytes,
     least_downlink_bps,
     least_uplink_bps,
-    parameters_for_budget,
+    payload_bytes,
     require_workable,
-    update_limit_bytes,
 )
 from ams_common.clock import ManualClock
 from ams_common.errors import ConfigurationError
@@ -40,6 +38,16 @@ def test_the_duration_of_many_messages_is_that_of_what_may_not_go_at_once() -> N
     assert bucket.duration_s(2500) == pytest.approx(2.0)
     bucket.spend(600)
     assert bucket.duration_s(400) == pytest.approx(0.5)
+
+
+def test_the_level_is_what_may_go_or_what_is_owed() -> None:
+    clock = ManualClock()
+    bucket = TokenBucket(rate_bps=8000, burst_bytes=500, clock=clock)
+    assert bucket.level_bytes == 500
+    bucket.spend(800)
+    assert bucket.level_bytes == -300
+    clock.sleep(0.4)
+    assert bucket.level_bytes == pytest.approx(100)
 
 
 def test_silence_saves_up_one_burst_and_no_more() -> None:
@@ -122,21 +130,16 @@ def test_the_burst_is_one_default_interval_of_the_rate() -> None:
 def test_the_paper_s_budgets() -> None:
     # 200 kbit/s over 10 s are 250,000 bytes; 5 % framing and 1,024 bytes of messages go off.
     assert batch_target_bytes(200_000, 10.0) == 236_476
-    assert parameters_for_budget(200_000, 10.0, 22.0) == 236_476 * 8 // 22
-    assert update_limit_bytes(200_000, 10.0) == 236_476
-    assert parameters_for_budget(200_000, 10.0) < parameters_for_budget(200_000, 10.0, 22.0)
+    assert payload_bytes(250_000) == 236_476
 
 
-def test_no_limit_means_the_paper_s_uplink_and_any_number_of_parameters() -> None:
+def test_no_limit_means_the_paper_s_uplink() -> None:
     assert batch_target_bytes(0, 10.0) == batch_target_bytes(200_000, 10.0)
-    assert parameters_for_budget(0, 10.0, 22.0) == UNLIMITED_PARAMETERS
-    assert update_limit_bytes(0, 10.0) is None
 
 
 def test_a_budget_below_the_overhead_leaves_nothing() -> None:
     assert batch_target_bytes(100, 1.0) == 0
-    assert parameters_for_budget(100, 1.0, 22.0) == 0
-    assert update_limit_bytes(100, 1.0) == 0
+    assert payload_bytes(-1e6) == 0
 
 
 @given(st.floats(0.5, 600))

@@ -20,7 +20,7 @@ from tests.server.session_support import (
     small_settings,
 )
 
-from ams_common.budget import batch_target_bytes, parameters_for_budget, update_limit_bytes
+from ams_common.budget import batch_target_bytes, payload_bytes
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError
@@ -173,21 +173,29 @@ def test_the_downlink_budget_limits_an_update() -> None:
         session.ingest(colour_batch(number, 10.0 * number), RUN)
         trained(session)
     first, *_, last = session.mirror.recent_updates
-    assert first.changed == parameters_for_budget(12_000, 10, 24)
+    assert first.changed == payload_bytes(15_000) * 8 // 24
     assert last.changed > first.changed, "an update turned out smaller than expected"
     assert 0.7 * 15_000 < len(last.payload) < 15_000
 
 
-def test_a_codec_that_keeps_its_limit_may_move_any_number_of_parameters() -> None:
+def test_a_codec_that_keeps_its_limit_has_candidates_by_bits() -> None:
     budget = DeviceBudget(uplink_bps=0, downlink_bps=3_000)
-    session = small_session(budget=budget, codec="delta-rans", quantisation_step=0.2, fraction=0.5, update_interval_s=10)
+    changes: dict[str, Any] = {"quantisation_step": 0.2, "fraction": 0.5, "bits_per_candidate": 2.0, "update_interval_s": 10}
+    session = small_session(budget=budget, codec="delta-rans", **changes)
     session.ingest(colour_batch(1, 0.0), RUN)
     trained(session)
     (update,) = session.mirror.recent_updates
-    limit_bytes = update_limit_bytes(3_000, 10)
-    assert limit_bytes is not None
+    limit_bytes = payload_bytes(3_750)
     assert 0.9 * limit_bytes < len(update.payload) <= limit_bytes
-    assert 8 * len(update.payload) / update.changed < 10
+    assert update.changed <= 4 * limit_bytes
+
+
+def test_an_update_leaves_out_what_the_budget_does_not_hold_now() -> None:
+    session = small_session(budget=DeviceBudget(uplink_bps=0, downlink_bps=60_000), codec="delta-rans", fraction=0.5)
+    session.downlink.spend(55_000)
+    session.ingest(colour_batch(1, 0.0), RUN)
+    trained(session)
+    assert len(session.mirror.recent_updates[0].payload) <= payload_bytes(20_000)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tests.server.session_support import HEIGHT, RUN, WIDTH, colour_batch, picture, small_model, small_session
 from torch import Tensor
 
-from ams_common.budget import REFERENCE_UPLINK_BPS, batch_target_bytes, parameters_for_budget
+from ams_common.budget import REFERENCE_UPLINK_BPS, batch_target_bytes, payload_bytes
 from ams_common.classes import STREET7, VOC21, UInt8Array
 from ams_common.errors import ModelError
 from ams_common.layout import weights_digest
@@ -245,8 +245,9 @@ def test_the_downlink_budget_limits_an_update_at_the_present_rate() -> None:
         session.ingest(colour_batch(number, float(number)), RUN)
         trained(session)
     first, second = session.mirror.recent_updates
-    assert first.changed == parameters_for_budget(400_000, 8 / 30, 24)
-    assert second.changed == parameters_for_budget(400_000, 8 / 30, 8 * len(first.payload) / first.changed)
+    two_intervals = 8 * payload_bytes(2 * 400_000 / 8 * 8 / 30)
+    assert first.changed == two_intervals // 24
+    assert second.changed == int(two_intervals / (8 * len(first.payload) / first.changed))
 
 
 def test_state_goes_on_identically() -> None:

@@ -36,7 +36,8 @@ def network() -> nn.Module:
 
 def trainer(**settings: Any) -> Trainer:
     module = network()
-    config = TrainingConfig.model_validate({"steps": 5, "batch_size": 4, "precision": "fp32", **settings})
+    constant = {"learning_rate_boost": 1.0, "sparsity_boost": 0.0}
+    config = TrainingConfig.model_validate({"steps": 5, "batch_size": 4, "precision": "fp32", **constant, **settings})
     return Trainer(FlatModel(module, student_layout(module)), config, mean=MEAN, std=STD)
 
 
@@ -351,8 +352,30 @@ def test_squared_gradients_are_means_of_the_tensors() -> None:
 
 
 def test_only_adam_says_how_far_it_usually_moves_a_weight() -> None:
-    assert trainer(learning_rate=0.01, steps=25).usual_change == pytest.approx(0.05)
+    subject = trainer(learning_rate=0.01, learning_rate_boost=2.0, boost_half_life=1.0, steps=25)
+    subject.train_phase(scene())
+    assert subject.usual_change == pytest.approx(0.1)
+    subject.train_phase(scene())
+    assert subject.usual_change == pytest.approx(0.075)
     assert trainer(optimizer="sgd").usual_change == 0
+
+
+def test_a_phase_of_fewer_parameters_takes_larger_steps() -> None:
+    subject = trainer(learning_rate=0.01, learning_rate_boost=1.0, sparsity_boost=1.0, fraction=0.5, steps=1)
+    usual = round(0.5 * subject.model.layout.trainable_size)
+    subject.train_phase(scene(), limit=usual // 4)
+    assert subject.usual_change == pytest.approx(0.01 * usual / (usual // 4))
+    subject.train_phase(scene(), limit=10 * usual)
+    assert subject.usual_change == pytest.approx(0.01)
+
+
+def test_the_boost_goes_on_where_a_state_left_it() -> None:
+    before, after = (trainer(learning_rate=0.01, learning_rate_boost=4.0, boost_half_life=1.0) for _ in range(2))
+    for _ in range(3):
+        before.train_phase(scene())
+    after.load_state(before.state())
+    after.train_phase(scene())
+    assert after.usual_change == pytest.approx(0.01 * (1 + 3 / 8) * math.sqrt(5))
 
 
 def test_results_are_values() -> None:

@@ -30,6 +30,8 @@ SETTINGS: Mapping[str, Any] = {
     "horizon_s": 60.0,
     "steps": 100,
     "learning_rate": 3e-4,
+    "learning_rate_boost": 1.0,
+    "codec": "gap-zstd",
     "adaptive_pacing": False,
 }
 """What the scheme is made of, to be changed as `one-time:steps=200`. The paper gives the minute but neither steps nor rate:

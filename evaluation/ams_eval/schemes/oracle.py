@@ -16,7 +16,14 @@ from ams_server.learners.base import at_size
 
 STRIDE = 5
 """One frame of so many is trained on; one of more where they would not fit into the training buffer."""
-SETTINGS: Mapping[str, Any] = {"scheme": "ams", "selection": "full", "fraction": 1.0, "steps": 500, "learning_rate": 1e-3}
+SETTINGS: Mapping[str, Any] = {
+    "scheme": "ams",
+    "selection": "full",
+    "fraction": 1.0,
+    "steps": 500,
+    "learning_rate": 1e-3,
+    "learning_rate_boost": 1.0,
+}
 """What the scheme is made of, to be changed as `oracle:steps=2000`: 500 steps of 8 frames see each frame of a recording of a
 minute at 30 frames a second 11 times; longer ones want more."""
 

@@ -48,9 +48,10 @@ def create_learner(settings: AdaptationConfig, model: FlatModel, manifest: Model
 
 
 def jit_training(settings: AdaptationConfig, model: FlatModel) -> TrainingConfig:
-    """Return what the trainer of just-in-time distillation is told: gradient descent with a step size of its own."""
+    """Return what the trainer of just-in-time distillation is told: gradient descent with a constant step size of its own."""
     usual = LEARNING_RATE if is_normalised(model.module) else LEARNING_RATE_UNNORMALISED
-    return settings.model_copy(update={"optimizer": "sgd", "learning_rate": settings.jit_learning_rate or usual})
+    constant = {"learning_rate": settings.jit_learning_rate or usual, "learning_rate_boost": 1.0, "sparsity_boost": 0.0}
+    return settings.model_copy(update={"optimizer": "sgd", **constant})
 
 
 def is_normalised(module: nn.Module) -> bool:
