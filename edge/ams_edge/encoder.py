@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ams_common.clock import Clock
@@ -15,6 +14,10 @@ from ams_edge.worker import Worker
 WAITING_BATCHES = 2
 """Batches that wait to be encoded. Encoding takes a fraction of an interval, so more of them mean that the device is stuck."""
 
+CARRIED = 0.02
+"""Share of its bytes that a batch may have in addition, from what the last one left: as much as the search for a quantiser aims
+below its target. More would not fit into the burst of a budget, which is one batch of the default interval."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -23,22 +26,62 @@ class _Job(NamedTuple):
     target_bytes: int
 
 
+class BatchEncoder:
+    """Makes numbered batches of samples; what a batch leaves of its bytes, the next one may have as well."""
+
+    def __init__(self) -> None:
+        self._newest_id = 0
+        self._unspent_bytes = 0
+        self.left_out = 0
+        """Samples left out of batches because their bytes were too few for all of them."""
+
+    def encode(self, samples: Sequence[Sample], target_bytes: int) -> FrameBatch:
+        """Return `samples`, oldest first and at least one, as the next batch, of about `target_bytes` of video.
+
+        It has at most `target_bytes` and what the batch before left of its own, a CARRIED share of them at most. Where not all
+        frames fit, some are left out evenly, and the newest stays.
+
+        Raises:
+            CodecError: not even the newest sample fits.
+        """
+        allowed_bytes = target_bytes + min(self._unspent_bytes, int(CARRIED * target_bytes))
+        images = [sample.image for sample in samples]
+        encoded = encode_frames(images, target_bytes=allowed_bytes)
+        self._unspent_bytes = allowed_bytes - encoded.size_bytes
+        self._count_left_out(len(samples), len(encoded.kept), allowed_bytes)
+        self._newest_id += 1
+        height, width, _ = images[0].shape
+        return FrameBatch(
+            batch_id=self._newest_id,
+            video_codec=VIDEO_CODEC,
+            width=width,
+            height=height,
+            capture_times_us=tuple(samples[index].capture_time_us for index in encoded.kept),
+            packets=encoded.packets,
+        )
+
+    def _count_left_out(self, count: int, kept: int, allowed_bytes: int) -> None:
+        if kept < count and not self.left_out:
+            _log.warning(
+                "%d of %d frames are left out of a batch to fit into %d bytes, and so from now on where needed: "
+                "raise the uplink budget, or let the server ask for smaller frames",
+                *(count - kept, count, allowed_bytes),
+            )
+        self.left_out += count - kept
+
+
 class EncoderWorker:
     """Encodes batches in the order they come and numbers those that fit their target from 1.
 
-    When more than WAITING_BATCHES wait, the oldest whole batch is dropped and counted. A batch that cannot fit its target is
-    dropped with a warning.
+    When more than WAITING_BATCHES wait, the oldest whole batch is dropped and counted. A batch of which not even one frame fits
+    is dropped with a warning.
     """
 
-    def __init__(self, on_batch: Callable[[FrameBatch, float], None], clock: Clock, *, scratch: Path | None = None) -> None:
-        """Prepare to call `on_batch` with each batch and the milliseconds that encoding it took, from the encoder's thread.
-
-        `scratch` is a folder for the encoder's own files, best in memory; None for the system's temporary folder.
-        """
+    def __init__(self, on_batch: Callable[[FrameBatch, float], None], clock: Clock) -> None:
+        """Prepare to call `on_batch` with each batch and the milliseconds that encoding it took, from the encoder's thread."""
         self._on_batch = on_batch
         self._clock = clock
-        self._scratch = scratch
-        self._newest_id = 0
+        self._encoder = BatchEncoder()
         self._worker: Worker[_Job] = Worker("encoder", self._encode, capacity=WAITING_BATCHES)
 
     @property
@@ -71,29 +114,8 @@ class EncoderWorker:
     def _encode(self, job: _Job) -> None:
         started_s = self._clock.now_s()
         try:
-            batch = encode_batch(job.samples, self._newest_id + 1, job.target_bytes, scratch=self._scratch)
-        except (CodecError, OSError) as error:
+            batch = self._encoder.encode(job.samples, job.target_bytes)
+        except CodecError as error:
             _log.warning("a batch was not sent: %s", error)
             return
-        self._newest_id += 1
         self._on_batch(batch, (self._clock.now_s() - started_s) * 1000)
-
-
-def encode_batch(samples: Sequence[Sample], batch_id: int, target_bytes: int, *, scratch: Path | None = None) -> FrameBatch:
-    """Return `samples`, oldest first and at least one, as a batch of at most `target_bytes` of video.
-
-    Raises:
-        CodecError: the samples do not fit.
-        OSError: `scratch`, the folder for the encoder's own files, cannot be written.
-    """
-    images = [sample.image for sample in samples]
-    times_us = tuple(sample.capture_time_us for sample in samples)
-    height, width, _ = images[0].shape
-    return FrameBatch(
-        batch_id=batch_id,
-        video_codec=VIDEO_CODEC,
-        width=width,
-        height=height,
-        capture_times_us=times_us,
-        packets=encode_frames(images, times_us, target_bytes=target_bytes, scratch=scratch).packets,
-    )

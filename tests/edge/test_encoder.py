@@ -1,5 +1,4 @@
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from ams_common.clock import ManualClock
 from ams_common.messages import FrameBatch
 from ams_common.video_codec import EncodedFrames, decode_frames, encode_frames
-from ams_edge.encoder import WAITING_BATCHES, EncoderWorker
+from ams_edge.encoder import CARRIED, WAITING_BATCHES, BatchEncoder, EncoderWorker
 from ams_edge.sampler import Sample
 
 AMPLE_BYTES = 100_000
@@ -56,17 +55,43 @@ def test_batches_come_in_order_with_ids_from_one_and_decode_to_the_samples() -> 
     assert np.abs(frames.astype(int) - expected).max() <= 3
 
 
-def test_a_batch_stays_within_its_target() -> None:
-    inbox = Inbox()
-    encoder = EncoderWorker(inbox, ManualClock())
-    encoder.start()
-    noise = np.random.default_rng(0).integers(0, 256, (8, 128, 256, 3), np.uint8)
-    encoder.submit([Sample(image=image, capture_time_us=index * 1_000_000) for index, image in enumerate(noise)], 40_000)
-    encoder.stop()
-    assert 20_000 < inbox.batches[0].payload_bytes <= 40_000
+def noisy(count: int, start_s: float = 0.0) -> list[Sample]:
+    """Samples of which no two resemble each other, and which cost many bytes."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 128, 256, 3), np.uint8)
+    return [Sample(image=image, capture_time_us=round(1e6 * (start_s + index))) for index, image in enumerate(images)]
 
 
-def test_a_batch_that_cannot_fit_is_dropped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_batch_leaves_the_next_ones_may_have() -> None:
+    encoder = BatchEncoder()
+    sizes = [encoder.encode(noisy(4), 60_000).payload_bytes for _ in range(8)]
+    assert max(sizes) > sizes[0]
+    assert sum(sizes) > 0.98 * 8 * 60_000
+    assert all(57_000 < size <= (1 + CARRIED) * 60_000 for size in sizes)
+    for count in range(1, 9):
+        assert sum(sizes[:count]) <= 60_000 * count
+
+
+def test_after_a_scene_that_needed_little_a_batch_is_hardly_larger() -> None:
+    encoder = BatchEncoder()
+    assert encoder.encode(samples(4), 60_000).payload_bytes < 10_000
+    assert encoder.encode(noisy(4), 60_000).payload_bytes <= (1 + CARRIED) * 60_000
+
+
+def test_frames_that_do_not_fit_are_left_out_and_the_newest_stays(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = BatchEncoder()
+    batch = encoder.encode(noisy(8), 4000)
+    times_us = batch.capture_times_us
+    assert 1 <= len(times_us) < 8
+    assert times_us[-1] == 7_000_000
+    assert batch.payload_bytes <= 4000
+    assert len(decode_frames(batch, max_pixels=128 * 256, max_frames=8)) == len(times_us)
+    encoder.encode(noisy(8), 4000)
+    assert encoder.left_out == 2 * (8 - len(times_us))
+    assert f"{8 - len(times_us)} of 8 frames are left out of a batch to fit into 4000 bytes" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_a_batch_of_which_nothing_fits_is_dropped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox()
     encoder = EncoderWorker(inbox, ManualClock())
     encoder.start()
@@ -75,21 +100,7 @@ def test_a_batch_that_cannot_fit_is_dropped_with_a_warning(caplog: pytest.LogCap
     encoder.stop()
     assert [(batch.batch_id, len(batch.capture_times_us)) for batch in inbox.batches] == [(1, 2)]
     assert encoder.failure is None
-    assert "a batch was not sent: 4 frames do not fit into 10 bytes" in caplog.text
-
-
-def test_a_scratch_folder_that_is_gone_costs_a_batch_and_not_the_encoder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    inbox = Inbox()
-    scratch = tmp_path / "scratch"
-    encoder = EncoderWorker(inbox, ManualClock(), scratch=scratch)
-    encoder.start()
-    encoder.submit(samples(2), AMPLE_BYTES)
-    encoder.stop()
-    assert inbox.batches == []
-    assert encoder.failure is None
-    assert "a batch was not sent" in caplog.text
+    assert "a batch was not sent: a frame of 64x32 does not fit into 10 bytes" in caplog.text
 
 
 def test_a_stuck_encoder_drops_the_oldest_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:

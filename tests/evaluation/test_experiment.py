@@ -171,14 +171,14 @@ def test_accounted_bytes_are_those_that_the_codecs_made(monkeypatch: pytest.Monk
     """Both sides' own coding is listened to, before anything counts it."""
     on = stage(seconds=20, steps=2)
     made: dict[str, list[int]] = {"frames": [], "update": []}
-    encode = encoder.encode_batch
+    encode = encoder.BatchEncoder.encode
 
-    def encode_batch(samples: Sequence[Sample], batch_id: int, target_bytes: int) -> FrameBatch:
-        batch = encode(samples, batch_id, target_bytes)
+    def encode_batch(self: encoder.BatchEncoder, samples: Sequence[Sample], target_bytes: int) -> FrameBatch:
+        batch = encode(self, samples, target_bytes)
         made["frames"].append(sum(len(data) for _, data in batch.packets))
         return batch
 
-    monkeypatch.setattr("ams_eval.replay.device.encode_batch", encode_batch)
+    monkeypatch.setattr(encoder.BatchEncoder, "encode", encode_batch)
     session = Stage.session
 
     def listening(*arguments: Any, **named: Any) -> EdgeSession:

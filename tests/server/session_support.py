@@ -103,5 +103,5 @@ def colour_batch(batch_id: int, *times_s: float, width: int = WIDTH, height: int
         width=width,
         height=height,
         capture_times_us=times_us,
-        packets=encode_frames(images, times_us, target_bytes=100_000).packets,
+        packets=encode_frames(images, target_bytes=100_000).packets,
     )

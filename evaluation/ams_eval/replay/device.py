@@ -16,7 +16,7 @@ from ams_common.wire import (
     server_message_from_proto,
     server_message_to_proto,
 )
-from ams_edge.encoder import encode_batch
+from ams_edge.encoder import BatchEncoder
 from ams_edge.frame import Frame
 from ams_edge.link import LinkConfig
 from ams_edge.patcher import Patcher
@@ -122,7 +122,7 @@ class ReplayDevice:
         journal.asked(journal.starts_s, self._control)
         journal.provisioned(len(model.graph) + len(encode_snapshot(session.mirror.weights)))
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
-        self._batches = 0
+        self._encoder = BatchEncoder()
         self._encoder_free_s = 0.0
         self._passages: dict[int, _Passage] = {}
         self._turns: dict[int, tuple[Turn, float]] = {}
@@ -167,11 +167,8 @@ class ReplayDevice:
     # Uplink
 
     def _encode(self, samples: list[Sample], cut_s: float) -> None:
-        self._batches += 1
         with self._profile.part("coding of video"):
-            batch, measured_s = self._timeline.clock.time(
-                lambda: encode_batch(samples, self._batches, self._control.batch_bytes)
-            )
+            batch, measured_s = self._timeline.clock.time(lambda: self._encoder.encode(samples, self._control.batch_bytes))
         start_s = max(cut_s, self._encoder_free_s)
         self._encoder_free_s = start_s + (measured_s if self._latency.measured else self._latency.encode_s)
         self._passages[batch.batch_id] = _Passage(newest_capture_s=samples[-1].capture_time_us / 1e6, cut_s=start_s)
