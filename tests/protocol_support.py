@@ -45,7 +45,7 @@ MANIFEST = ModelManifest(
     layout=LAYOUT,
     graph_digest=hashlib.blake2b(GRAPH, digest_size=DIGEST_BYTES).digest(),
 )
-CONTROL = Control(sampling_hz=1.0, update_interval_s=10.0, batch_bytes=100_000, frame_width=64, frame_height=32)
+CONTROL = Control(sampling_hz=1.0, batch_interval_s=10.0, batch_bytes=100_000, frame_width=64, frame_height=32)
 HELLO = Hello(device_id="camera-1", run_id=bytes(16), codecs=("gap-zstd", "mask-float16"))
 
 

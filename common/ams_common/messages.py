@@ -113,8 +113,8 @@ class Control:
 
     sampling_hz: float
     """Frames per second of capture time to keep for training."""
-    update_interval_s: float
-    """Seconds of capture time between two batches, T_update of the paper."""
+    batch_interval_s: float
+    """Seconds of capture time between two batches; several of them lead to one update."""
     batch_bytes: int
     """Largest encoded batch, in bytes."""
     frame_width: int

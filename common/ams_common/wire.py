@@ -246,7 +246,7 @@ def _welcome_from_proto(proto: pb.Welcome) -> Welcome:
 def _control_from_proto(proto: pb.Control) -> Control:
     return Control(
         sampling_hz=check.in_range("sampling_hz", proto.sampling_hz, 1e-6, 1000.0),
-        update_interval_s=check.in_range("update_interval_s", proto.update_interval_s, 1e-3, 1e6),
+        batch_interval_s=check.in_range("batch_interval_s", proto.batch_interval_s, 1e-3, 1e6),
         batch_bytes=check.in_range("batch_bytes", proto.batch_bytes, 1, MAX_BATCH_BYTES),
         frame_width=check.side("frame_width", proto.frame_width),
         frame_height=check.side("frame_height", proto.frame_height),

@@ -31,6 +31,7 @@ class Sampler:
         self._samples: list[Sample] = []
         self._offered_s = -math.inf
         self._due_s = -math.inf
+        self._kept_s = -math.inf
         self._cut_s: float | None = None
         self.dropped = 0
         """Samples that were thrown away: to make room for newer ones, or because the server asked for another size."""
@@ -42,26 +43,23 @@ class Sampler:
     def offer(self, frame: Frame) -> bool:
         """Keep `frame` if one is due; tells whether it was kept. Capture times must increase from call to call."""
         control = self._control
-        if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, 1 / control.sampling_hz):
+        if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, _period_s(control)):
             return False
         image = frame.rgb(*_sample_size(control, frame))
         self._make_room_for(image)
         self._samples.append(Sample(image=image, capture_time_us=frame.capture_time_us))
+        self._kept_s = frame.capture_time_s
         return True
 
     def cut(self, capture_time_s: float) -> list[Sample] | None:
-        """Return the samples of an update interval that is over at `capture_time_s`, oldest first; else None.
+        """Return the samples of a batch interval that is over at `capture_time_s`, that of the frame offered last; else None.
 
-        An interval without a sample goes on until there is one.
+        Oldest first. An interval ends with the sample nearest to its end, so that this one need not wait; one without a sample
+        goes on until there is one. Intervals follow each other without gaps, and so hold on average.
         """
         control = self._control
-        if control is None or not self._samples:
+        if control is None or not self._samples or not self._is_over(capture_time_s, control):
             return None
-        if self._cut_s is None and len(self._samples) < FIRST_BATCH_SAMPLES:
-            return None
-        if self._cut_s is not None and capture_time_s < self._cut_s + control.update_interval_s:
-            return None
-        self._cut_s = capture_time_s
         return self.flush()
 
     def flush(self) -> list[Sample] | None:
@@ -79,12 +77,30 @@ class Sampler:
         self._due_s = due_s if time_s - due_s < period_s else time_s
         return True
 
+    def _is_over(self, time_s: float, control: Control) -> bool:
+        """Tell whether the batch in hand ends at this frame, and if so begin the next one."""
+        if self._cut_s is None:
+            self._cut_s = time_s if len(self._samples) >= FIRST_BATCH_SAMPLES else None
+            return self._cut_s is not None
+        interval_s = control.batch_interval_s
+        due_s = self._cut_s + interval_s
+        half_gap_s = min(interval_s, _period_s(control)) / 2
+        if time_s < (due_s - half_gap_s if time_s == self._kept_s else due_s + half_gap_s):
+            return False
+        self._cut_s = due_s if time_s - due_s < interval_s else time_s
+        return True
+
     def _make_room_for(self, image: UInt8Array) -> None:
         room = max(FIRST_BATCH_SAMPLES, BUFFER_BYTES // image.nbytes)
         fitting = [sample for sample in self._samples if sample.image.shape == image.shape]
         kept = fitting[-(room - 1) :]
         self.dropped += len(self._samples) - len(kept)
         self._samples = kept
+
+
+def _period_s(control: Control) -> float:
+    """Return the seconds from one sample to the next; infinity where none are wanted."""
+    return 1 / control.sampling_hz if control.sampling_hz > 0 else math.inf
 
 
 def _sample_size(control: Control, frame: Frame) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ams_common.budget import TokenBucket, batch_target_bytes, burst_bytes
+from ams_common.budget import TokenBucket, burst_bytes
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
@@ -166,11 +166,11 @@ class EdgeSession:
         """Return what the device should do from now on."""
         learner = self.learner
         width, height = self._frame_size
-        uplink_bps = self.budget.uplink_bps or learner.reference_uplink_bps
+        cadence = learner.cadence(self.budget.uplink_bps or learner.reference_uplink_bps)
         return Control(
             sampling_hz=learner.sampling_hz,
-            update_interval_s=learner.batch_interval_s,
-            batch_bytes=min(MAX_BATCH_BYTES, batch_target_bytes(uplink_bps, learner.update_interval_s)),
+            batch_interval_s=cadence.interval_s,
+            batch_bytes=min(MAX_BATCH_BYTES, cadence.video_bytes),
             frame_width=width,
             frame_height=height,
         )
@@ -204,6 +204,10 @@ class EdgeSession:
     def due(self) -> bool:
         """True when the learner wants to train."""
         return self.learner.due
+
+    def due_after(self, batch: FrameBatch, run_id: bytes) -> bool:
+        """Tell whether the learner will want to train once all batches up to `batch` of the run `run_id` are ingested."""
+        return run_id != self._run_id or self.learner.due_after(batch.capture_times_us[-1])
 
     def train(self, stopping: Callable[[], bool] = lambda: False) -> Mirror | None:
         """Run one training phase and return the next mirror, whose newest update brings the device to it.

@@ -1,7 +1,11 @@
 """The worker that owns the accelerator: one thread, round robin over devices (AMS section 4.2 and appendix E).
 
 A turn of a device is: label its new frames, then one training phase if one is due. Devices with nothing to do pass their turn,
-and so do those that still wait for the bytes of the last update: a further one would only queue up behind it.
+and those that still wait for the bytes of the last update are not trained: a further one would only queue up behind it.
+
+A device sends several batches for each update. Turns that end in an update come first, among them the one that has waited
+longest, since all else can wait: other turns label a single batch, so that an update never waits for more than that, or for the
+updates of others. Nobody waits for ever, because frames that wait make an update due sooner or later.
 """
 
 import logging
@@ -15,10 +19,8 @@ from ams_common.errors import AmsError
 from ams_common.events import EventLog
 from ams_common.messages import Control, FrameBatch, ServerMessage, Update
 from ams_server.edge_session import EdgeSession, Mirror
+from ams_server.inbox import Inbox
 from ams_server.service import Outlet
-
-INBOX_BATCHES = 3
-"""Batches of one device that may wait for the worker; one more drops the oldest: fresh frames teach more than stale ones."""
 
 KEPT_INBOXES = 32
 """Devices whose waiting batches are kept while they are away; the one that was away longest is forgotten first."""
@@ -35,12 +37,17 @@ class _Place:
     session: EdgeSession
     outlet: Outlet
     run_id: bytes
-    inbox: deque[FrameBatch] = field(default_factory=lambda: deque(maxlen=INBOX_BATCHES))
+    inbox: Inbox = field(default_factory=Inbox)
     control: Control | None = None
     """What the device was told last by the worker."""
     dropped: int = 0
     """Batches that were dropped because the worker is behind."""
     warned_at_s: float | None = None
+
+    @property
+    def leads_to_update(self) -> bool:
+        """Whether its next turn ends in an update if it labels all that waits."""
+        return self.outlet.backlog == 0 and self.session.due_after(self.inbox.newest, self.run_id)
 
 
 class Scheduler:
@@ -104,7 +111,7 @@ class Scheduler:
             self._places[session.device_id] = place
             earlier = self._away.pop(session.device_id, None)
             if earlier is not None and earlier.session is session and earlier.run_id == run_id:
-                place.inbox.extend(earlier.inbox)
+                place.inbox = earlier.inbox
                 self._turns.append(place)
                 self._changed.notify_all()
             return session.mirror
@@ -128,20 +135,20 @@ class Scheduler:
                     return
 
     def submit(self, session: EdgeSession, batch: FrameBatch) -> None:
-        """Queue a batch for labelling; the oldest waiting batch of the device is dropped when its inbox is full."""
+        """Queue a batch for labelling; the oldest waiting batches of the device are dropped when there are too many."""
         with self._changed:
             place = self._places.get(session.device_id)
             if place is None:
                 return
-            if len(place.inbox) == INBOX_BATCHES:
-                self._count_dropped(place)
-            place.inbox.append(batch)
+            dropped = place.inbox.add(batch, session.learner.update_interval_s)
+            if dropped:
+                self._count_dropped(place, dropped)
             if place not in self._turns:
                 self._turns.append(place)
             self._changed.notify_all()
 
-    def _count_dropped(self, place: _Place) -> None:
-        place.dropped += 1
+    def _count_dropped(self, place: _Place, count: int) -> None:
+        place.dropped += count
         now_s = self._clock.now_s()
         if place.warned_at_s is None or now_s - place.warned_at_s >= BEHIND_WARNING_S:
             place.warned_at_s = now_s
@@ -154,7 +161,7 @@ class Scheduler:
             return
         if place in self._turns:
             self._turns.remove(place)
-        if place.inbox:
+        if len(place.inbox):
             # The device was told that they have arrived, so that it will not send them again.
             self._away[device_id] = place
             if len(self._away) > KEPT_INBOXES:
@@ -169,15 +176,19 @@ class Scheduler:
             self._on_failure(error)
 
     def _next_turn(self) -> tuple[_Place, list[FrameBatch]] | None:
-        """Wait for a device with work; return it with its waiting batches, or None when the worker must end."""
+        """Wait for a device with work; return it with the batches to label, or None when the worker must end."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._turns)
             return None if self._stopping else self._pop_turn()
 
     def _pop_turn(self) -> tuple[_Place, list[FrameBatch]]:
-        place = self._turns.popleft()
-        batches = list(place.inbox)
-        place.inbox.clear()
+        """Take out the turn that helps most; what it leaves of its device waits for another one."""
+        urgent = next((place for place in self._turns if place.leads_to_update), None)
+        place = urgent or self._turns[0]
+        batches = place.inbox.take(len(place.inbox) if urgent else 1)
+        self._turns.remove(place)
+        if len(place.inbox):
+            self._turns.append(place)
         return place, batches
 
     def _take_turn(self, place: _Place, batches: list[FrameBatch]) -> None:

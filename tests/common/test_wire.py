@@ -121,7 +121,7 @@ manifests = st.builds(
 controls = st.builds(
     Control,
     sampling_hz=st.floats(1e-6, 1000),
-    update_interval_s=st.floats(1e-3, 1e6),
+    batch_interval_s=st.floats(1e-3, 1e6),
     batch_bytes=st.integers(1, MAX_BATCH_BYTES),
     frame_width=sides,
     frame_height=sides,
@@ -321,7 +321,7 @@ LONG = "x" * 257
         (HEADER, {"first_byte": 1}, "first_byte is 1"),
         (CONTROL, {"sampling_hz": 0.0}, "sampling_hz is 0"),
         (CONTROL, {"sampling_hz": math.nan}, "sampling_hz is nan"),
-        (CONTROL, {"update_interval_s": math.inf}, "update_interval_s"),
+        (CONTROL, {"batch_interval_s": math.inf}, "batch_interval_s"),
         (CONTROL, {"batch_bytes": 0}, "batch_bytes is 0"),
         (CONTROL, {"batch_bytes": MAX_BATCH_BYTES + 1}, "batch_bytes"),
         (CONTROL, {"frame_width": 0}, "frame_width"),

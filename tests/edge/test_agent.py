@@ -29,7 +29,7 @@ from ams_edge.media import Media
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore, StoredModel
 
-CONTROL = Control(sampling_hz=2.0, update_interval_s=2.0, batch_bytes=50_000, frame_width=48, frame_height=32)
+CONTROL = Control(sampling_hz=2.0, batch_interval_s=2.0, batch_bytes=50_000, frame_width=48, frame_height=32)
 FRAMES = 40
 
 

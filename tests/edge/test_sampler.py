@@ -10,7 +10,7 @@ from ams_edge import sampler as sampler_module
 from ams_edge.frame import Frame
 from ams_edge.sampler import Sample, Sampler
 
-CONTROL = Control(sampling_hz=1.0, update_interval_s=10.0, batch_bytes=100_000, frame_width=8, frame_height=4)
+CONTROL = Control(sampling_hz=1.0, batch_interval_s=10.0, batch_bytes=100_000, frame_width=8, frame_height=4)
 BLANK = np.zeros((8, 16, 3), np.uint8)
 
 
@@ -93,11 +93,7 @@ def test_a_sample_is_no_larger_than_its_frame_and_even(width: int, height: int, 
 
 def test_the_first_batch_comes_early_and_the_others_once_an_interval() -> None:
     sampler = Sampler(CONTROL)
-    batches = []
-    for time_s in ticks(10, 35):
-        sampler.offer(frame_at(time_s))
-        if samples := sampler.cut(time_s):
-            batches.append((time_s, times_s(samples)))
+    batches = cuts(sampler, ticks(10, 35))
     assert [time_s for time_s, _ in batches] == [1, 11, 21, 31]
     assert batches[0][1] == [0, 1]
     assert batches[1][1] == list(range(2, 12))
@@ -105,16 +101,47 @@ def test_the_first_batch_comes_early_and_the_others_once_an_interval() -> None:
     assert sampler.flush() is None
 
 
+def cuts(sampler: Sampler, camera_times_s: list[float]) -> list[tuple[float, list[float]]]:
+    """Return when each batch was cut, and its samples."""
+    found = []
+    for time_s in camera_times_s:
+        sampler.offer(frame_at(time_s))
+        if samples := sampler.cut(time_s):
+            found.append((time_s, times_s(samples)))
+    return found
+
+
+@given(st.floats(5, 60), st.floats(0.2, 4), st.floats(0.5, 5))
+def test_a_batch_ends_with_a_sample_that_need_not_wait_and_the_interval_holds_on_average(
+    camera_hz: float, sampling_hz: float, interval_s: float
+) -> None:
+    sampler = Sampler(replace(CONTROL, sampling_hz=sampling_hz, batch_interval_s=interval_s))
+    batches = cuts(sampler, ticks(camera_hz, 40))
+    assert all(samples[-1] == pytest.approx(time_s, abs=2e-6) for time_s, samples in batches)
+    expected_s = (len(batches) - 1) * max(interval_s, 1 / sampling_hz)
+    assert batches[-1][0] - batches[0][0] == pytest.approx(expected_s, abs=1 / sampling_hz + 1 / camera_hz)
+
+
+def test_each_sample_is_a_batch_where_the_interval_is_that_of_the_samples() -> None:
+    sampler = Sampler(replace(CONTROL, sampling_hz=3.75, batch_interval_s=1 / 3.75))
+    batches = cuts(sampler, ticks(30, 20))
+    assert [len(samples) for _, samples in batches] == [2] + [1] * (len(batches) - 1)
+    assert len(batches) == 74
+
+
 def test_an_interval_without_samples_goes_on_until_there_is_one() -> None:
     sampler = Sampler(CONTROL)
-    kept_times(sampler, [0.0, 1.0])
-    assert sampler.cut(1.0) is not None
-    assert sampler.cut(11.0) is None
-    sampler.offer(frame_at(14.0))
-    assert times_s(sampler.cut(14.0)) == [14.0]
-    sampler.offer(frame_at(20.0))
-    assert sampler.cut(23.9) is None
-    assert times_s(sampler.cut(24.0)) == [20.0]
+    assert cuts(sampler, [0.0, 1.0, 14.0]) == [(1.0, [0.0, 1.0]), (14.0, [14.0])]
+    assert sampler.cut(21.0) is None
+    assert cuts(sampler, [60.0]) == [(60.0, [60.0])], "a pause is not made up for"
+    assert cuts(sampler, [61.0, 69.4, 70.4]) == [(70.4, [61.0, 69.4, 70.4])]
+
+
+def test_what_was_sampled_does_not_wait_for_a_rate_that_has_fallen() -> None:
+    sampler = Sampler(replace(CONTROL, batch_interval_s=2.0))
+    assert cuts(sampler, [0.0, 1.0, 2.0]) == [(1.0, [0.0, 1.0])]
+    sampler.set_control(replace(CONTROL, sampling_hz=0.1, batch_interval_s=2.0))
+    assert cuts(sampler, ticks(10, 12)[21:]) == [(4.0, [2.0])]
 
 
 def test_a_longer_interval_holds_for_the_batch_in_hand() -> None:
@@ -122,9 +149,9 @@ def test_a_longer_interval_holds_for_the_batch_in_hand() -> None:
     kept_times(sampler, [0.0, 1.0])
     sampler.cut(1.0)
     kept_times(sampler, [2.0, 3.0])
-    sampler.set_control(replace(CONTROL, update_interval_s=20.0))
-    assert sampler.cut(20.9) is None
-    assert times_s(sampler.cut(21.0)) == [2, 3]
+    sampler.set_control(replace(CONTROL, batch_interval_s=20.0))
+    assert sampler.cut(21.4) is None
+    assert times_s(sampler.cut(21.5)) == [2, 3]
 
 
 def test_another_size_starts_the_batch_anew() -> None:

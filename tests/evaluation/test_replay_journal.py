@@ -10,7 +10,7 @@ from ams_eval.replay.journal import Journal, wire_bytes
 
 
 def control(sampling_hz: float = 1.0, batch_bytes: int = 10) -> Control:
-    return Control(sampling_hz=sampling_hz, update_interval_s=10.0, batch_bytes=batch_bytes, frame_width=64, frame_height=32)
+    return Control(sampling_hz=sampling_hz, batch_interval_s=2.0, batch_bytes=batch_bytes, frame_width=64, frame_height=32)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_updates_and_models_count_what_they_carry_and_all_else_is_control() -> N
 def test_only_new_wishes_of_the_server_are_noted() -> None:
     journal = Journal()
     for time_s, wish in enumerate([control(), control(batch_bytes=99), control(0.5), control()]):
-        journal.asked(float(time_s), wish)
+        journal.asked(float(time_s), wish, 10.0)
     assert journal.controls == [
         ControlRecord(time_s=0.0, sampling_hz=1.0, update_interval_s=10.0),
         ControlRecord(time_s=2.0, sampling_hz=0.5, update_interval_s=10.0),

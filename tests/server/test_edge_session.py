@@ -121,10 +121,39 @@ def test_a_phase_is_due_once_the_interval_is_nearly_over_and_there_is_something_
     assert session.due, "the first frames are learnt from at once"
     trained(session)
     assert not session.due
-    session.ingest(colour_batch(2, 7.9), RUN)
+    session.ingest(colour_batch(2, 8.9), RUN)
     assert not session.due
-    session.ingest(colour_batch(3, 8.0), RUN)
+    assert session.due_after(colour_batch(3, 7.0, 9.0), RUN)
+    session.ingest(colour_batch(3, 9.0), RUN)
     assert session.due
+
+
+def test_the_update_interval_holds_on_average() -> None:
+    session = small_session(steps=1, update_interval_s=10)
+    phases_s = []
+    for number in range(40):
+        session.ingest(colour_batch(number + 1, 3.0 * number), RUN)
+        if session.due:
+            trained(session)
+            phases_s.append(3.0 * number)
+    assert phases_s == [0, 9, 21, 30, 39, 51, 60, 69, 81, 90, 99, 111]
+
+
+def test_a_long_silence_is_not_made_up_for() -> None:
+    session = small_session(steps=1, update_interval_s=10)
+    for number, (time_s, due) in enumerate([(0.0, True), (100.0, True), (105.0, False), (110.0, True)]):
+        session.ingest(colour_batch(number + 1, time_s), RUN)
+        assert session.due == due
+        if due:
+            trained(session)
+
+
+def test_batches_of_another_run_are_due_whatever_their_times() -> None:
+    session = small_session(steps=1)
+    session.ingest(colour_batch(1, 100.0), RUN)
+    trained(session)
+    assert not session.due_after(colour_batch(1, 5.0), RUN)
+    assert session.due_after(colour_batch(1, 5.0), bytes([1] * 16))
 
 
 def test_capture_times_may_be_negative() -> None:
@@ -278,10 +307,11 @@ def test_control_follows_budget_pacing_and_sampling() -> None:
     session = small_session(budget=DeviceBudget(uplink_bps=100_000, downlink_bps=0))
     control = session.control()
     assert (control.frame_width, control.frame_height) == (WIDTH, HEIGHT)
-    assert control.batch_bytes == batch_target_bytes(100_000, control.update_interval_s)
+    assert control.batch_interval_s == 2.0
+    assert control.batch_bytes == batch_target_bytes(100_000, 2.0)
     assert control.sampling_hz == 1.0
     assert small_session(frame_width=640, frame_height=360).control().frame_width == 640
-    rich = DeviceBudget(uplink_bps=10**9, downlink_bps=0)
+    rich = DeviceBudget(uplink_bps=10**10, downlink_bps=0)
     assert small_session(budget=rich).control().batch_bytes == MAX_BATCH_BYTES
 
 
@@ -295,7 +325,8 @@ def test_a_scene_that_stands_still_is_sampled_and_trained_less_often() -> None:
             trained(session)
     control = session.control()
     assert control.sampling_hz == pytest.approx(0.1)
-    assert control.update_interval_s > 10
+    assert control.batch_interval_s == pytest.approx(10), "each frame is a batch"
+    assert session.learner.update_interval_s > 10
 
 
 @pytest.mark.parametrize(

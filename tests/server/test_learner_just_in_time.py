@@ -231,7 +231,7 @@ def test_a_stopped_phase_is_undone() -> None:
 def test_the_device_is_asked_for_single_frames_at_the_rate_of_the_stride() -> None:
     control = jit_session().control()
     assert control.sampling_hz == pytest.approx(30 / 8)
-    assert control.update_interval_s < 1 / control.sampling_hz
+    assert control.batch_interval_s == pytest.approx(1 / control.sampling_hz)
     frame_bps = REFERENCE_UPLINK_BPS * control.sampling_hz
     assert control.batch_bytes == batch_target_bytes(frame_bps, 8 / 30)
     assert control.batch_bytes == pytest.approx(0.9 * 25_000, rel=0.02), "a frame of what the AMS paper's uplink is made of"

@@ -18,7 +18,8 @@ from ams_common.layout import weights_digest
 from ams_common.messages import Control, FrameBatch, ServerMessage, Update
 from ams_server import scheduler as scheduler_module
 from ams_server.edge_session import EdgeSession, Mirror
-from ams_server.scheduler import BEHIND_WARNING_S, INBOX_BATCHES, Scheduler
+from ams_server.inbox import INBOX_BATCHES
+from ams_server.scheduler import BEHIND_WARNING_S, Scheduler
 
 RUN = bytes(16)
 
@@ -41,6 +42,8 @@ class ScriptedSession:
         self.calls = calls or Mailbox()
         self.wanted = CONTROL
         self.due = False
+        self.due_from = 0
+        """The batch from which on an update is due."""
         self.bad_batch = 0
         self.failure: Exception | None = None
         self.undone = False
@@ -52,7 +55,10 @@ class ScriptedSession:
         self.at_ingest(batch.batch_id)
         if batch.batch_id == self.bad_batch:
             raise CodecError("damaged")
-        self.due = True
+        self.due = batch.batch_id >= self.due_from
+
+    def due_after(self, batch: FrameBatch, run_id: bytes) -> bool:
+        return batch.batch_id >= self.due_from
 
     def train(self, stopping: Callable[[], bool]) -> Mirror | None:
         assert not stopping()
@@ -215,11 +221,11 @@ def test_a_server_that_stays_behind_says_so_once_a_minute(caplog: pytest.LogCapt
         gate.wait_until_reached()
         for time_s in (0.0, BEHIND_WARNING_S - 1, BEHIND_WARNING_S):
             clock.advance_to(time_s)
-            submit(scheduler, session, *range(2, 12))
+            submit(scheduler, session, *range(2, 22))
         gate.open()
         outlet.sent.wait_count(Update, 2)
-    first = 10 - INBOX_BATCHES
-    assert [int(message.rpartition(" ")[2]) for message in caplog.messages] == [1, first + 11]
+    first = 20 - INBOX_BATCHES
+    assert [int(message.rpartition(" ")[2]) for message in caplog.messages] == [1, first + 21]
 
 
 def test_devices_take_turns() -> None:
@@ -242,6 +248,48 @@ def test_devices_take_turns() -> None:
         *(("a", 1), ("a", "train"), ("b", 1), ("b", 2), ("b", "train")),
         *(("a", 2), ("a", "train"), ("c", 1), ("c", "train")),
     ]
+
+
+def worked(calls: Mailbox) -> list[tuple[str, object]]:
+    return [(name, what) for name, what, *_ in cast("list[tuple[str, object]]", calls.items)]
+
+
+def test_an_update_waits_for_one_batch_of_another_device_and_no_more() -> None:
+    calls, gate = Mailbox(), Gate()
+    sessions = {name: ScriptedSession(name, calls) for name in "abc"}
+    outlets = {name: FakeOutlet() for name in "abc"}
+    sessions["a"].at_ingest = lambda batch_id: gate.pass_through() if batch_id == 1 else None
+    sessions["a"].due_from = sessions["b"].due_from = 100
+    with running_scheduler() as scheduler:
+        for name, session in sessions.items():
+            scheduler.attach(as_session(session), outlets[name], RUN)
+        submit(scheduler, sessions["a"], 1)
+        gate.wait_until_reached()
+        submit(scheduler, sessions["a"], 2, 3)
+        submit(scheduler, sessions["b"], 1, 2)
+        submit(scheduler, sessions["c"], 1, 2)
+        gate.open()
+        calls.wait_count(tuple, 8)
+    labels_of_others = [("a", 2), ("b", 1), ("a", 3), ("b", 2)]
+    assert worked(calls) == [("a", 1), ("c", 1), ("c", 2), ("c", "train"), *labels_of_others]
+
+
+def test_a_device_that_cannot_be_trained_yet_does_not_go_first() -> None:
+    calls, gate = Mailbox(), Gate()
+    sessions = {name: ScriptedSession(name, calls) for name in "abc"}
+    outlets = {name: FakeOutlet() for name in "abc"}
+    sessions["a"].at_ingest = gate.pass_through
+    outlets["b"].backlog = 1
+    with running_scheduler() as scheduler:
+        for name, session in sessions.items():
+            scheduler.attach(as_session(session), outlets[name], RUN)
+        submit(scheduler, sessions["a"], 1)
+        gate.wait_until_reached()
+        submit(scheduler, sessions["b"], 1)
+        submit(scheduler, sessions["c"], 1)
+        gate.open()
+        outlets["b"].sent.wait_count(Control)
+    assert worked(calls) == [("a", 1), ("a", "train"), ("c", 1), ("c", "train"), ("b", 1)]
 
 
 def test_an_update_under_way_goes_to_the_connection_that_has_taken_over() -> None:

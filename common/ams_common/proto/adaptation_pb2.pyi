@@ -536,13 +536,13 @@ class Control(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SAMPLING_HZ_FIELD_NUMBER: builtins.int
-    UPDATE_INTERVAL_S_FIELD_NUMBER: builtins.int
+    BATCH_INTERVAL_S_FIELD_NUMBER: builtins.int
     BATCH_BYTES_FIELD_NUMBER: builtins.int
     FRAME_WIDTH_FIELD_NUMBER: builtins.int
     FRAME_HEIGHT_FIELD_NUMBER: builtins.int
     sampling_hz: builtins.float
     """server: frames to keep for training, per second of capture time."""
-    update_interval_s: builtins.float
+    batch_interval_s: builtins.float
     """server: capture time between two batches, seconds."""
     batch_bytes: builtins.int
     """server: largest encoded batch, bytes."""
@@ -554,12 +554,12 @@ class Control(google.protobuf.message.Message):
         self,
         *,
         sampling_hz: builtins.float = ...,
-        update_interval_s: builtins.float = ...,
+        batch_interval_s: builtins.float = ...,
         batch_bytes: builtins.int = ...,
         frame_width: builtins.int = ...,
         frame_height: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "update_interval_s", b"update_interval_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz"]) -> None: ...
 
 global___Control = Control
 

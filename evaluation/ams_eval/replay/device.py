@@ -119,7 +119,7 @@ class ReplayDevice:
         self._newest_capture_s: float | None = None
         self._control = session.control()
         self._sampler = Sampler(self._control)
-        journal.asked(journal.starts_s, self._control)
+        journal.asked(journal.starts_s, self._control, session.learner.update_interval_s)
         journal.provisioned(len(model.graph) + len(encode_snapshot(session.mirror.weights)))
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
         self._encoder = BatchEncoder()
@@ -216,7 +216,7 @@ class ReplayDevice:
         match message:
             case Control():
                 self._control = message
-                self._journal.asked(self._timeline.now_s, message)
+                self._journal.asked(self._timeline.now_s, message, self._session.learner.update_interval_s)
             case BatchReceived():
                 self._outbox.acknowledge(message.batch_id)
                 self._send_batches()

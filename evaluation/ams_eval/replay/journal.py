@@ -64,10 +64,10 @@ class Journal:
         newest_s = update.newest_capture_s - self.starts_s
         self.updates.append(replace(update, time_s=update.time_s - self.starts_s, newest_capture_s=newest_s))
 
-    def asked(self, time_s: float, control: Control) -> None:
+    def asked(self, time_s: float, control: Control, update_interval_s: float) -> None:
         """Note what the server asks for, if it is new."""
         record = ControlRecord(
-            time_s=time_s - self.starts_s, sampling_hz=control.sampling_hz, update_interval_s=control.update_interval_s
+            time_s=time_s - self.starts_s, sampling_hz=control.sampling_hz, update_interval_s=update_interval_s
         )
         last = self.controls[-1] if self.controls else None
         if last is None or (last.sampling_hz, last.update_interval_s) != (record.sampling_hz, record.update_interval_s):

@@ -1,8 +1,8 @@
 """One-time customisation: the whole student is fine-tuned on the first minute and sent once (AMS paper, section 4.1).
 
 It runs as adaptation does, over the same link and with the same latencies, with a learner that learns a single time. The minute
-is `horizon_s` of capture time, sampled at `max_sampling_hz` and sent in batches of `update_interval_s`; the batch that
-completes it ends it. A recording that is shorter is never learnt from.
+is `horizon_s` of capture time, sampled at `max_sampling_hz` and sent in several batches an `update_interval_s`;
+the batch that completes it ends it. A recording that is shorter is never learnt from.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -70,12 +70,11 @@ class OneTimeLearner(AmsLearner):
         if self._first_capture_us is None:
             self._first_capture_us = min(frames.capture_times_us)
 
-    @property
-    def due(self) -> bool:
-        """True once, when the span is over; again with the next batch if training failed."""
-        if self._learnt or self._first_capture_us is None or not super().due:
+    def due_after(self, newest_capture_us: int) -> bool:
+        """Tell whether the span is over, which it is once; again with the next batch if training failed."""
+        if self._learnt or self._first_capture_us is None or not super().due_after(newest_capture_us):
             return False
-        return max(self.buffer.capture_times_s) - self._first_capture_us / 1e6 >= self.span_s
+        return newest_capture_us - self._first_capture_us >= 1e6 * self.span_s
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Train on the span; all parameters may change, whatever `limit`: there will not be another update."""

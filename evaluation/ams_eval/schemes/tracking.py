@@ -78,7 +78,7 @@ class _TrackingDevice:
         self._timeline = stage.timeline()
         self._still = stage.still_device()
         control = Control(
-            sampling_hz=PICTURE_HZ, update_interval_s=1.0, batch_bytes=1, frame_width=PICTURE_WIDTH, frame_height=PICTURE_HEIGHT
+            sampling_hz=PICTURE_HZ, batch_interval_s=1.0, batch_bytes=1, frame_width=PICTURE_WIDTH, frame_height=PICTURE_HEIGHT
         )
         self._sampler = Sampler(control)
         self._previous: UInt8Array | None = None

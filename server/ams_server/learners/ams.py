@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from ams_common.budget import REFERENCE_UPLINK_BPS
 from ams_common.classes import UInt8Array
 from ams_server.buffer import TrainingBuffer
+from ams_server.cadence import Cadence, batch_cadence
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
 from ams_server.state import State, part_of, prefixed
 from ams_server.trainer import PhaseResult, Trainer
 
-EARLY_SHARE = 0.8
-"""A phase may start after this share of the update interval: batches are cut by the edge's clock and arrive unevenly."""
+EARLY_SHARE = 0.1
+"""A phase may start this share of the update interval early rather than wait for the next batch. The one after it starts no
+earlier for that, so that the interval holds on average."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -31,16 +33,17 @@ class AmsLearner:
         self._last_labels: UInt8Array | None = None
         self._newest_capture_us: int | None = None
         self._trained_capture_us: int | None = None
+        self._due_us = 0.0
+        """Capture time from which the next phase has enough to learn; known once there was one."""
 
     @property
     def sampling_hz(self) -> float:
         """Frames per second of capture time that the device should send now."""
         return self.sampling.rate_hz
 
-    @property
-    def batch_interval_s(self) -> float:
-        """Seconds of capture time between two batches: there is one for every update."""
-        return self.pacing.interval_s
+    def cadence(self, uplink_bps: float) -> Cadence:
+        """Return the cadence of a device that sends several batches for each update."""
+        return batch_cadence(self.pacing.interval_s, self.sampling.rate_hz, uplink_bps)
 
     @property
     def update_interval_s(self) -> float:
@@ -74,18 +77,24 @@ class AmsLearner:
     @property
     def due(self) -> bool:
         """True when there are frames the weights have not learnt from and the update interval is over."""
-        if self._newest_capture_us is None or self._newest_capture_us == self._trained_capture_us:
-            return False
+        return self._newest_capture_us is not None and self.due_after(self._newest_capture_us)
+
+    def due_after(self, newest_capture_us: int) -> bool:
+        """Tell whether the update interval is over once the frames up to `newest_capture_us` have been taken."""
         if self._trained_capture_us is None:
             return True
-        waited_s = (self._newest_capture_us - self._trained_capture_us) / 1e6
-        return waited_s >= EARLY_SHARE * self.pacing.interval_s
+        early_us = 1e6 * EARLY_SHARE * self.pacing.interval_s
+        return newest_capture_us > self._trained_capture_us and newest_capture_us >= self._due_us - early_us
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Run one training phase on the buffer that changes at most `limit` trainable parameters."""
         result = self.trainer.train_phase(self.buffer, limit, stopping)
-        self._trained_capture_us = self._newest_capture_us
-        self.pacing.observe(self.sampling.rate_hz)
+        newest_us = self._newest_capture_us
+        assert newest_us is not None, "nothing to learn"
+        late_us = newest_us - self._due_us if self._trained_capture_us is not None else 0.0
+        interval_us = 1e6 * self.pacing.observe(self.sampling.rate_hz)
+        self._due_us = newest_us + interval_us - (late_us if abs(late_us) < interval_us else 0.0)
+        self._trained_capture_us = newest_us
         return result
 
     def state(self) -> State:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ams_common.classes import UInt8Array
+from ams_server.cadence import Cadence
 from ams_server.state import State
 from ams_server.trainer import PhaseResult, Trainer
 
@@ -37,9 +38,8 @@ class Learner(Protocol):
         """Frames per second of capture time that the device should send now."""
         ...
 
-    @property
-    def batch_interval_s(self) -> float:
-        """Seconds of capture time after which the device should send what it has sampled."""
+    def cadence(self, uplink_bps: float) -> Cadence:
+        """Return when and how much the device should send of what it samples, at a budget of `uplink_bps` bit/s, not 0."""
         ...
 
     @property
@@ -63,6 +63,10 @@ class Learner(Protocol):
     @property
     def due(self) -> bool:
         """True when `learn` should be called."""
+        ...
+
+    def due_after(self, newest_capture_us: int) -> bool:
+        """Tell whether `learn` should be called once all frames captured up to `newest_capture_us` have been taken."""
         ...
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ams_common.budget import REFERENCE_UPLINK_BPS
+from ams_common.budget import REFERENCE_UPLINK_BPS, batch_target_bytes
 from ams_common.classes import ClassSet, UInt8Array
 from ams_common.iou import Int64Array, class_iou, confusion_matrix
+from ams_server.cadence import Cadence
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.learners.box_weights import box_weights
 from ams_server.learners.config import JustInTimeConfig
@@ -28,8 +29,6 @@ from ams_server.trainer import PhaseResult, Trainer
 
 BACKGROUND = "background"
 """Name of the class that says nothing was found; agreement about it does not count."""
-BATCH_SHARE = 0.5
-"""The device sends a frame as soon as it is sampled: a batch is over after this share of the time between two of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,10 +68,9 @@ class JustInTimeLearner:
         """Frames per second of capture time that the device should send now."""
         return 1 / self.strides.period_s
 
-    @property
-    def batch_interval_s(self) -> float:
-        """Seconds of capture time after which the device should send its one frame: it does so at once."""
-        return BATCH_SHARE * self.strides.period_s
+    def cadence(self, uplink_bps: float) -> Cadence:
+        """Return the cadence of a device that sends each frame as soon as it is sampled."""
+        return Cadence(self.strides.period_s, batch_target_bytes(uplink_bps, self.strides.period_s))
 
     @property
     def update_interval_s(self) -> float:
@@ -99,6 +97,11 @@ class JustInTimeLearner:
     def due(self) -> bool:
         """True when a labelled frame waits."""
         return self._waiting is not None
+
+    def due_after(self, newest_capture_us: int) -> bool:
+        """Tell whether `learn` should be called once the frame of this time has been taken: always."""
+        del newest_capture_us
+        return True
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Learn the waiting frame, in steps that change at most `limit` trainable parameters, and set the stride.

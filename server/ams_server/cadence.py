@@ -1,0 +1,37 @@
+"""How often a device sends what it has sampled: several times for each update, so that the newest frames are soon labelled.
+
+With an update every T seconds the running model is T / 2 + L old on average, where L is the time from the capture of the newest
+frame learnt to the switch. A batch that fills the uplink's budget takes as long to upload as to sample, so its length is in L
+in full, while all but the last one of an update are uploaded and labelled beside the sampling.
+"""
+
+from typing import NamedTuple
+
+from ams_common.budget import batch_target_bytes
+
+BATCHES_PER_UPDATE = 5
+LONGEST_BATCH_S = 2.0
+"""A batch is no longer than this wherever it then holds a frame and what is worth sending."""
+WORTHWHILE_BYTES = 12_000
+"""A batch that the budget keeps smaller waits for more frames: H.264 begins each batch with a whole picture."""
+
+
+class Cadence(NamedTuple):
+    """When a device sends, and how much."""
+
+    interval_s: float
+    """Seconds of capture time from one batch to the next."""
+    video_bytes: int
+    """Bytes of video that a batch may have at most."""
+
+
+def batch_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float) -> Cadence:
+    """Return the cadence of a device that gets an update every `update_interval_s` and has `uplink_bps`, which is not 0.
+
+    A batch holds a whole number of the frames sampled at `sampling_hz`. Where these come so seldom that each is a batch of its
+    own, it has no more bytes than a batch of the usual length: a large one would only be late.
+    """
+    shortest_s = min(LONGEST_BATCH_S, update_interval_s / BATCHES_PER_UPDATE)
+    usual_s = min(update_interval_s, max(shortest_s, 8 * WORTHWHILE_BYTES / uplink_bps))
+    interval_s = max(1, round(usual_s * sampling_hz)) / sampling_hz
+    return Cadence(interval_s, batch_target_bytes(uplink_bps, min(interval_s, usual_s)))

@@ -1,0 +1,40 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ams_common.budget import batch_target_bytes
+from ams_server.cadence import BATCHES_PER_UPDATE, LONGEST_BATCH_S, WORTHWHILE_BYTES, batch_cadence
+
+
+@pytest.mark.parametrize(
+    ("update_interval_s", "sampling_hz", "uplink_bps", "interval_s", "budgeted_s"),
+    [
+        (10.0, 1.0, 200_000, 2.0, 2.0),
+        (5.0, 2.0, 200_000, 1.0, 1.0),
+        (40.0, 1.0, 200_000, 2.0, 2.0),
+        (10.0, 1.0, 24_000, 4.0, 4.0),
+        (10.0, 1.0, 6_000, 10.0, 10.0),
+        (10.0, 0.7, 200_000, 1 / 0.7, 1 / 0.7),
+        (10.0, 0.1, 200_000, 10.0, 2.0),
+        (5.0, 0.1, 200_000, 10.0, 1.0),
+    ],
+)
+def test_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float, interval_s: float, budgeted_s: float) -> None:
+    cadence = batch_cadence(update_interval_s, sampling_hz, uplink_bps)
+    assert cadence.interval_s == pytest.approx(interval_s)
+    assert cadence.video_bytes == batch_target_bytes(uplink_bps, budgeted_s)
+
+
+@given(st.floats(1, 600), st.floats(0.1, 10), st.floats(1e3, 1e9))
+def test_batches_hold_whole_frames_and_keep_to_the_budget(
+    update_interval_s: float, sampling_hz: float, uplink_bps: float
+) -> None:
+    interval_s, video_bytes = batch_cadence(update_interval_s, sampling_hz, uplink_bps)
+    frames = interval_s * sampling_hz
+    assert frames == pytest.approx(round(frames))
+    assert frames >= 1 - 1e-9
+    assert 8 * video_bytes <= uplink_bps * interval_s
+    if interval_s > 1.5 / sampling_hz:
+        assert interval_s <= 1.5 * max(
+            min(LONGEST_BATCH_S, update_interval_s / BATCHES_PER_UPDATE), 8 * WORTHWHILE_BYTES / uplink_bps
+        )
