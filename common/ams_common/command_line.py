@@ -1,7 +1,7 @@
 """The flags of a command, made of its settings class: a heading for each part, units as placeholders, plain defaults."""
 
 import shutil
-from argparse import ArgumentParser, HelpFormatter
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,8 @@ def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
         name = options.get("dest")
         if name is not None:
             field = settings_class.model_fields[name]
-            options["help"] = _help(field).replace("%", "%%")
+            if options["help"] != SUPPRESS:
+                options["help"] = _help(field).replace("%", "%%")
             if "metavar" in options:
                 options["metavar"] = _placeholder(name, field)
         home = next((groups[part] for part in parts if issubclass(part, BaseModel) and name in part.model_fields), parser)

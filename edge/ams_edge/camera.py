@@ -115,11 +115,8 @@ class Camera:
     def _run(self) -> None:
         try:
             self._play()
-        except SourceError as error:
-            self._failure = error
         except Exception as error:
             self._failure = error
-            _log.error("capture has stopped: %s: %s", type(error).__name__, error, exc_info=error)
         finally:
             self._queue.finish()
             self._media.close()

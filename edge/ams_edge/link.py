@@ -186,7 +186,7 @@ class Link:
             asyncio.run(self._main())
         except Exception as error:
             self.failure = error
-            _log.error("link has stopped: %s: %s", type(error).__name__, error, exc_info=error)
+            _log.debug("link has stopped", exc_info=error)
         finally:
             self._session = None
             self._ready.set()

@@ -250,7 +250,7 @@ class PatcherWorker:
                 self._handle(item)
         except Exception as error:
             self.failure = error
-            _log.error("patcher has stopped: %s: %s", type(error).__name__, error, exc_info=error)
+            _log.debug("patcher has stopped", exc_info=error)
         finally:
             self._queue.close()
             if self._store is not None:

@@ -92,7 +92,7 @@ class FileSink:
     def __init__(self, name: str, recorder: Recorder, *, lossless: bool) -> None:
         self._name = name
         self._recorder = recorder
-        self._worker: Worker[Picture] = Worker(name, recorder.record, capacity=WAITING_PICTURES)
+        self._worker: Worker[Picture] = Worker(name, self._record, capacity=WAITING_PICTURES)
         self._put = self._worker.put_waiting if lossless else self._worker.put_newest
         self._closed = False
         self._worker.start()
@@ -105,6 +105,13 @@ class FileSink:
     def write(self, frame: Frame, labels: UInt8Array, version: int) -> None:
         """Queue a picture; `labels` may be changed afterwards."""
         self._put(Picture(frame, labels.copy(), version))
+
+    def _record(self, picture: Picture) -> None:
+        try:
+            self._recorder.record(picture)
+        except Exception as error:
+            _log.warning("%s has stopped: %s: %s", self._name, type(error).__name__, error)
+            raise
 
     def close(self) -> None:
         """Write what is waiting and complete the files. May be called twice."""

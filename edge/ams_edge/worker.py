@@ -19,7 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Worker(Generic[T]):
-    """Calls `handle` with each item in a thread of its own, at low priority; its first exception ends it."""
+    """Calls `handle` with each item in a thread of its own, at low priority; its first exception, `failure`, ends it.
+
+    Whoever has the worker tells of it.
+    """
 
     def __init__(self, name: str, handle: Callable[[T], None], *, capacity: int) -> None:
         self._name = name
@@ -67,7 +70,6 @@ class Worker(Generic[T]):
                 self._handle(item)
         except Exception as error:
             self.failure = error
-            _log.warning("%s has stopped: %s: %s", self._name, type(error).__name__, error)
             _log.debug("%s has stopped", self._name, exc_info=error)
         finally:
             self._queue.close()

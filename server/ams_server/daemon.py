@@ -10,7 +10,7 @@ import torch
 
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
-from ams_common.errors import AmsError, ConfigurationError
+from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_server.backend import DeviceBackend, checkpoint_store, starting_model, student_classes
@@ -24,10 +24,6 @@ from ams_server.teachers.factory import create_teacher
 from ams_server.trainer import compute_dtype
 
 _log = logging.getLogger(__name__)
-
-
-class WorkerFailedError(AmsError):
-    """The worker ended; the process must end too, so that whoever supervises it starts a new one."""
 
 
 def main() -> int:
@@ -93,9 +89,10 @@ class Daemon:
     async def run(self) -> None:
         """Serve until a signal comes or the worker fails.
 
+        What ended the worker is raised: the process must end too, so that whoever supervises it starts a new one.
+
         Raises:
             ConfigurationError: the address cannot be listened on.
-            WorkerFailedError: the worker failed.
         """
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -110,7 +107,7 @@ class Daemon:
             self._backend.keep_sessions()
             await asyncio.to_thread(self._checkpoints.stop)
         if self._failure is not None:
-            raise WorkerFailedError(f"the worker failed: {self._failure}") from self._failure
+            raise self._failure
 
     def _on_bound(self, port: int) -> None:
         self._events.write("listening", port=port)

@@ -172,7 +172,7 @@ class Scheduler:
             while (turn := self._next_turn()) is not None:
                 self._take_turn(*turn)
         except BaseException as error:
-            _log.exception("the worker failed")
+            _log.debug("the worker has stopped", exc_info=error)
             self._on_failure(error)
 
     def _next_turn(self) -> tuple[_Place, list[FrameBatch]] | None:

@@ -15,9 +15,9 @@ Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 class TrainingConfig(LearningRateConfig):
     """One training phase (Algorithms 1 and 2 of the paper)."""
 
-    steps: int = Field(default=20, ge=1)
+    steps: int = Field(default=20, ge=1, le=100_000)
     """Optimiser steps of a training phase, K of the paper."""
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=1024)
     """Frames of a mini-batch."""
     fraction: float = Field(default=0.05, gt=0, le=1)
     """Part of the trainable parameters that a phase changes, gamma of the paper."""

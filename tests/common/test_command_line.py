@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 from pydantic import Field
-from pydantic_settings import CliPositionalArg, SettingsConfigDict, SettingsError
+from pydantic_settings import CliPositionalArg, CliSuppress, SettingsConfigDict, SettingsError
 
 from ams_common.command_line import command_line, flag
 from ams_common.settings import CommandSettings, PartConfig
@@ -56,6 +56,8 @@ class BakerySettings(OvenConfig, KitchenConfig, CommandSettings):
     """Guests to feed."""
     fan: bool = True
     """Whether the fan runs here."""
+    yeast: CliSuppress[str] = ""
+    """A secret of this bakery."""
 
 
 @pytest.fixture
@@ -123,6 +125,12 @@ def test_values_have_units_and_defaults_are_plain(shown: str, entry: str) -> Non
 
 def test_lines_stay_readable_on_a_wide_terminal(shown: str) -> None:
     assert 80 < max(map(len, shown.splitlines())) <= 110
+
+
+def test_what_is_hidden_is_not_shown_and_can_still_be_given(shown: str) -> None:
+    assert "yeast" not in shown
+    assert "secret" not in shown
+    assert command_line(BakerySettings, ["--yeast", "mine"])() == {"yeast": "mine"}
 
 
 def test_arguments_become_settings() -> None:

@@ -433,7 +433,7 @@ def test_the_first_unexpected_error_ends_a_worker_and_is_kept(caplog: pytest.Log
     worker.submit(tiny_model())
     worker.stop()
     assert isinstance(worker.failure, ZeroDivisionError)
-    assert "patcher has stopped: ZeroDivisionError: broken callback" in caplog.text
+    assert not caplog.records
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of single threads")

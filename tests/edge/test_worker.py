@@ -48,7 +48,7 @@ def test_a_busy_worker_drops_the_oldest() -> None:
     assert worker.dropped == 3
 
 
-def test_the_first_failure_ends_the_worker_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_failure_ends_the_worker_and_is_left_to_whoever_has_it(caplog: pytest.LogCaptureFixture) -> None:
     def handle(item: int) -> None:
         raise OSError(28, "no space left on device")
 
@@ -59,9 +59,7 @@ def test_the_first_failure_ends_the_worker_with_one_warning(caplog: pytest.LogCa
             worker.put_waiting(item)
         worker.stop()
     assert isinstance(worker.failure, OSError)
-    assert [record.getMessage() for record in caplog.records] == [
-        "label folder has stopped: OSError: [Errno 28] no space left on device"
-    ]
+    assert not caplog.records
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of single threads")

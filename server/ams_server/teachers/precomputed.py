@@ -125,6 +125,11 @@ def _reading_array(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ConfigurationError(f"labels {str(path)!r} do not exist") from error
     except _UNUSABLE as error:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ConfigurationError(
+                f"labels {str(path)!r} are no npz file, and no pickle is ever read: write uint8 [frames, height, width] with "
+                "numpy.savez_compressed(FILE, labels=array)"
+            ) from error
         raise ConfigurationError(f"labels {str(path)!r} are not usable: {error}") from error
 
 
