@@ -23,7 +23,9 @@ from ams_eval.result_folder import read_runs
 
 _COSTS = {
     "up_kbps": ("uplink, kbit/s", 1),
+    "up_wire_kbps": ("uplink on the wire, kbit/s", 1),
     "down_kbps": ("downlink, kbit/s", 1),
+    "down_wire_kbps": ("downlink on the wire, kbit/s", 1),
     "first_model_kb": ("first model, kB", 1),
     "frames_labelled": ("frames labelled", 0),
     "updates": ("updates", 0),

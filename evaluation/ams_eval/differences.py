@@ -19,11 +19,12 @@ from ams_eval.bootstrap import (
     interval,
     resampled_differences,
 )
+from ams_eval.groups import Group
 from ams_eval.metrics import spread
 from ams_eval.outcome import SettingValue
 from ams_eval.result_folder import Run, unique
 from ams_eval.scores import Score
-from ams_eval.summary import Group, summarise
+from ams_eval.summary import summarise
 
 UNKNOWN = Interval(math.nan, math.nan)
 
@@ -128,7 +129,9 @@ def costs(pairs: Sequence[Pair]) -> list[Cost]:
     """Return what both sides send, label and train, by scheme."""
     names = (
         "up_kbps",
+        "up_wire_kbps",
         "down_kbps",
+        "down_wire_kbps",
         "first_model_kb",
         "frames_labelled",
         "updates",

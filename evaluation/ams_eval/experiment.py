@@ -15,7 +15,8 @@ from ams_common.layout import DIGEST_BYTES
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Outcome, SettingValue
-from ams_eval.profile import MODELS, SOURCE, Profile
+from ams_eval.profile import MODELS, SOURCE, Profile, ProfiledTeacher
+from ams_eval.recorded_teacher import RecordedTeacher
 from ams_eval.references import References
 from ams_eval.replay.device import Shown
 from ams_eval.replay.journal import Journal
@@ -68,6 +69,19 @@ class Laboratory:
     stopwatch: Clock
     profile: Profile
     models: ModelShelf = field(default_factory=ModelShelf)
+    recorded: bool = False
+    """Whether the labels that came with each recording are its teacher's, and `teacher` knows none."""
+
+    def teacher_of(self, recording: Recording, *, measured: bool = False) -> Teacher:
+        """Return what labels the frames of `recording`; with `measured` each time anew.
+
+        Raises:
+            ConfigurationError: its own labels are wanted, and none came with it.
+            SourceError: it cannot be read.
+        """
+        if self.recorded:
+            return ProfiledTeacher(RecordedTeacher(recording), self.profile)
+        return self.teacher if measured else self.cached_teacher
 
     def model(self, config: AdaptationConfig) -> StartingModel:
         """Return the model that every device starts from, as ModelShelf does."""
@@ -92,7 +106,7 @@ def stage_for(laboratory: Laboratory, recording: Recording, references: Referenc
         scored_frames=frozenset(references.frames),
         config=config,
         model=laboratory.model(config),
-        teacher=laboratory.teacher if measured else laboratory.cached_teacher,
+        teacher=laboratory.teacher_of(recording, measured=measured),
         device=laboratory.device,
         runtime=laboratory.runtime,
         network=laboratory.network,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from pydantic_settings import CliPositionalArg, CliSuppress, SettingsConfigDict
 from rich.console import Console
 from rich.progress import Progress
 
@@ -20,12 +20,14 @@ from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.inputs.layouts import open_recordings
 from ams_eval.inputs.recording import Recording
 from ams_eval.local_loop import Attempt, Course, OnFrame, distil, rehearse, run_unchanged
-from ams_eval.local_report import LocalRow, draw_local, published_line, row_of, write_results
+from ams_eval.local_report import LocalRow, draw_local, published_line, row_of, why_slower, write_results
 from ams_eval.outcome import SettingValue
+from ams_eval.recorded_teacher import RECORDED
 from ams_eval.references import FrameLabeller, PackedReferences
 from ams_eval.run import frame_progress, require_names_once
 from ams_eval.runner import ExperimentConfig, Workshop, hush, part_of
 from ams_eval.schemes.registry import parse_scheme
+from ams_server.daemon import choose_device
 from ams_server.flat_model import FlatModel
 from ams_server.learners.config import Scheme
 from ams_server.learners.factory import create_learner
@@ -51,7 +53,7 @@ class LocalSettings(AdaptationConfig, InputConfig, LabelCacheConfig, CommandSett
     verbose: bool = False
     """Log details too."""
 
-    scheme: Scheme = "jit"
+    scheme: CliSuppress[Scheme] = "jit"
     """Just-in-time distillation alone."""
     selection: Selection = "full"
     """How the parameters that a frame changes are chosen: all of them, as nothing is sent."""
@@ -90,6 +92,8 @@ def run(arguments: Sequence[str]) -> int:
         rows = distil_recordings(settings, recordings, SystemClock(), progress)
     for recording in recordings:
         console.print(draw_local(recording.name, [row for row in rows if row.recording == recording.name]))
+    if remark := why_slower(rows, machine(choose_device(settings.device))):
+        console.print(remark, highlight=False)
     console.print(published_line(), style="dim", highlight=False)
     console.print(f"numbers: {settings.out}", soft_wrap=True)
     return 0
@@ -104,7 +108,7 @@ def distil_recordings(
         AmsError: a recording, the teacher or the student fails, or a file cannot be written.
     """
     laboratory = Workshop(clock).laboratory(part_of(ExperimentConfig, settings))
-    if settings.teacher.startswith("labels:"):
+    if settings.teacher == RECORDED or settings.teacher.startswith("labels:"):
         _log.warning("labels made before cost the teacher no time: read no speed-up from them")
     rows: list[LocalRow] = []
     for recording in recordings:
@@ -130,7 +134,7 @@ class _Distillation:
         course = Course(
             recording=self._recording,
             references=self._references(),
-            teacher=self._laboratory.teacher,
+            teacher=self._laboratory.teacher_of(self._recording, measured=True),
             classes=self._manifest.classes,
             size=self._size,
             clock=self._laboratory.stopwatch,
@@ -143,7 +147,8 @@ class _Distillation:
         return rows
 
     def _references(self) -> PackedReferences:
-        labeller = FrameLabeller(self._recording, self._laboratory.cached_teacher, self._manifest.classes, self._size)
+        teacher = self._laboratory.teacher_of(self._recording)
+        labeller = FrameLabeller(self._recording, teacher, self._manifest.classes, self._size)
         references, on_frame = PackedReferences(self._size), self._bar("labels of the teacher")
         for frame in self._recording.frames():
             references.append(labeller.reference(frame))

@@ -18,7 +18,7 @@ from ams_eval.outcome_files import finite_or_none
 from ams_eval.report.published import JUST_IN_TIME_PAPER, JUST_IN_TIME_SOURCE
 from ams_eval.result import number
 from ams_eval.scores import Score
-from ams_eval.summary import write_csv
+from ams_eval.summary_files import write_csv
 from ams_server.learners.just_in_time import foreground_miou
 
 JSON_NAME, CSV_NAME = "local.json", "local.csv"
@@ -99,6 +99,7 @@ def write_results(rows: Sequence[LocalRow], settings: Mapping[str, SettingValue]
         "machine": machine,
         "settings": settings,
         "rows": [dataclasses.asdict(row) for row in rows],
+        "remark": why_slower(rows, machine),
         "published": {"source": JUST_IN_TIME_SOURCE, "rows": [row._asdict() for row in JUST_IN_TIME_PAPER]},
     }
     write_atomically(out / JSON_NAME, (json.dumps(finite_or_none(document), indent=1) + "\n").encode())
@@ -116,6 +117,21 @@ def draw_local(recording: str, rows: Sequence[LocalRow]) -> Table:
         name = "none" if math.isnan(row.threshold) else f"{row.threshold:g}"
         table.add_row(name, *(write(row) for _, write in columns))
     return table
+
+
+def why_slower(rows: Sequence[LocalRow], machine: str) -> str:
+    """Return why learning takes longer than the teacher on every frame, of the slowest threshold; empty where none does."""
+    row = min((row for row in rows if row.speed_up < 1), key=lambda row: row.speed_up, default=None)
+    if row is None:
+        return ""
+    learning_ms = 1e3 * _ratio(row.training_s, row.labelled)
+    return (
+        f"a speed-up below 1 says that the teacher on every frame takes less time on this machine ({machine}). At threshold "
+        f"{row.threshold:g}, {100 * row.labelled_share:.0f} % of the frames are labelled and learnt, and learning one takes "
+        f"{learning_ms:.0f} ms ({_ratio(row.steps, row.labelled):.1f} steps of {row.step_ms:.0f} ms) where the teacher takes "
+        f"{row.teacher_ms:.0f} ms. Time is saved where the teacher is large, a step is cheap (a GPU, a small student, a larger "
+        "--loss-stride), and the stride may grow: many frames a second, or a threshold that the student reaches"
+    )
 
 
 def published_line() -> str:

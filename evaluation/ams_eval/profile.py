@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from ams_common.classes import ClassSet, UInt8Array
+from ams_common.classes import UInt8Array
 from ams_common.clock import Clock
+from ams_eval.wrapped_teacher import WrappedTeacher
 from ams_server.teachers.base import Teacher
 
 T = TypeVar("T")
@@ -66,22 +67,12 @@ class Profile:
         self._since_s = now_s
 
 
-class ProfiledTeacher:
+class ProfiledTeacher(WrappedTeacher):
     """Labels as another teacher does, and counts the time as "labelling"."""
 
     def __init__(self, teacher: Teacher, profile: Profile) -> None:
-        self._teacher = teacher
+        super().__init__(teacher)
         self._profile = profile
-
-    @property
-    def classes(self) -> ClassSet:
-        """Meaning of the labels."""
-        return self._teacher.classes
-
-    @property
-    def identity(self) -> str:
-        """Identity of the teacher that labels."""
-        return self._teacher.identity
 
     def label(self, images: UInt8Array, capture_times_s: Sequence[float]) -> UInt8Array:
         """Return the labels, uint8 [N, H, W], of RGB frames, uint8 [N, H, W, 3], captured at `capture_times_s`."""

@@ -9,10 +9,12 @@ from ams_eval.metrics import SETTLE_S
 from ams_eval.outcome import Outcome
 from ams_eval.report.comparison_page import render_comparison
 from ams_eval.report.run_page import render_run
-from ams_eval.result_folder import base_of, find_moments, read_runs, unique
-from ams_eval.summary import Summary, summarise, write_csv, write_json
+from ams_eval.result_folder import Run, base_of, find_moments, read_runs, unique
+from ams_eval.series import SERIES, series_csv, series_json
+from ams_eval.summary import Summary, summarise
+from ams_eval.summary_files import write_csv, write_json
 
-REPORT_NAME, CSV_NAME, JSON_NAME = "report.html", "summary.csv", "summary.json"
+REPORT_NAME, CSV_NAME, JSON_NAME, SERIES_NAME = "report.html", "summary.csv", "summary.json", "series.json"
 
 
 def write_reports(out: Path, *, settle_s: float = SETTLE_S) -> tuple[Summary, ...]:
@@ -34,10 +36,17 @@ def write_reports(out: Path, *, settle_s: float = SETTLE_S) -> tuple[Summary, ..
     for run, row in zip(runs, rows, strict=True):
         page = render_run(run, row, base_of(run, runs), moments.get(run.outcome.recording))
         write_atomically(run.folder / REPORT_NAME, page.encode())
+        _write_series(run)
     write_atomically(out / CSV_NAME, write_csv(rows).encode())
     write_atomically(out / JSON_NAME, write_json(rows, settle_s).encode())
     write_atomically(out / REPORT_NAME, render_comparison(runs, rows, moments, settle_s=settle_s).encode())
     return rows
+
+
+def _write_series(run: Run) -> None:
+    write_atomically(run.folder / SERIES_NAME, series_json(run.outcome).encode())
+    for name, series in SERIES.items():
+        write_atomically(run.folder / f"{name}.csv", series_csv(series, run.outcome).encode())
 
 
 def _require_one_class_list(out: Path, outcomes: Sequence[Outcome]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ams_common.errors import ConfigurationError
+from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Moments, Outcome
 from ams_eval.outcome_files import MOMENTS_NAME, OUTCOME_NAME, read_moments, read_outcome
 
@@ -68,17 +69,21 @@ def find_moments(out: Path, recording: str) -> Moments | None:
     return read_moments(folder) if (folder / MOMENTS_NAME).is_file() else None
 
 
-def find_digest(out: Path, recording: str) -> str | None:
-    """Return the identity of the frames that the runs on a recording are on; None where there are no runs.
+def require_same_frames(recording: Recording, out: Path) -> None:
+    """Refuse to go on in a folder with runs on other frames of the same name.
 
     Raises:
-        ConfigurationError: a run is damaged.
+        ConfigurationError: there are such runs, or one is damaged.
     """
-    for path in sorted((out / RUNS).glob(f"{recording}--*/{OUTCOME_NAME}")):
+    for path in sorted((out / RUNS).glob(f"{recording.name}--*/{OUTCOME_NAME}")):
         outcome = read_outcome(path.parent)
-        if outcome.recording == recording:
-            return outcome.recording_digest
-    return None
+        if outcome.recording != recording.name:
+            continue
+        if outcome.recording_digest != recording.digest:
+            raise ConfigurationError(
+                f"{str(out)!r} holds results on other frames of the name {recording.name!r}: use another --out"
+            )
+        return
 
 
 def with_labels(runs: Sequence[Run]) -> list[Run]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg, CliSuppress, SettingsConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -23,7 +23,7 @@ from ams_eval.outcome_files import write_moments, write_outcome
 from ams_eval.references import References
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.reports import REPORT_NAME, write_reports
-from ams_eval.result_folder import RECORDINGS, find_digest
+from ams_eval.result_folder import RECORDINGS, require_same_frames
 from ams_eval.runner import (
     Experiment,
     ExperimentConfig,
@@ -35,9 +35,11 @@ from ams_eval.runner import (
     perform,
     perform_together,
     plan,
+    refuse_scheme,
 )
 from ams_eval.schemes.registry import NamedScheme, parse_scheme
-from ams_eval.summary import draw_summary
+from ams_eval.summary_table import draw_summary
+from ams_server.learners.config import Scheme
 from ams_server.settings import AdaptationConfig
 
 OVERLAY_NAME = "overlay.mp4"
@@ -68,6 +70,14 @@ class RunSettings(
     verbose: bool = False
     """Log details too."""
 
+    scheme: CliSuppress[Scheme] = "ams"
+    """Stands in each of --schemes."""
+
+    @model_validator(mode="after")
+    def _schemes_are_named(self) -> "RunSettings":
+        refuse_scheme(self)
+        return self
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the experiments that the command line asks for; return the exit status.
@@ -83,7 +93,8 @@ def run(arguments: Sequence[str]) -> int:
     schemes = [parse_scheme(text) for text in settings.schemes]
     recordings = [recording for path in settings.videos for recording in open_recordings(path, settings)]
     require_names_once(recordings)
-    _require_same_frames(recordings, settings.out)
+    for recording in recordings:
+        require_same_frames(recording, settings.out)
     if settings.devices > 1 and settings.latency == "none":
         raise ConfigurationError("--devices wait for each other only where work takes time: give --latency measured or costs")
     laboratory = Workshop(SystemClock()).laboratory(part_of(ExperimentConfig, settings))
@@ -190,15 +201,6 @@ def require_names_once(recordings: Sequence[Recording]) -> None:
     for recording in recordings:
         if digests.setdefault(recording.name, recording.digest) != recording.digest:
             raise ConfigurationError(f"two recordings are called {recording.name!r}: rename one")
-
-
-def _require_same_frames(recordings: Sequence[Recording], out: Path) -> None:
-    """Refuse to go on in a folder with results on other frames of the same name."""
-    for recording in recordings:
-        if find_digest(out, recording.name) not in (None, recording.digest):
-            raise ConfigurationError(
-                f"{str(out)!r} holds results on other frames of the name {recording.name!r}: use another --out"
-            )
 
 
 def frame_progress(console: Console) -> Progress:

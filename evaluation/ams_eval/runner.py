@@ -25,6 +25,7 @@ from ams_eval.outcome import Outcome, SettingValue
 from ams_eval.outcome_files import OUTCOME_NAME
 from ams_eval.overlay_writer import OverlayWriter, View
 from ams_eval.profile import Profile, ProfiledTeacher
+from ams_eval.recorded_teacher import RECORDED, UnknownTeacher
 from ams_eval.references import References, label_references
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.result_folder import RUNS
@@ -62,6 +63,12 @@ def given_of(part: type[PartConfig], settings: BaseModel) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in part.model_fields if name in settings.model_fields_set}
 
 
+def refuse_scheme(settings: BaseModel) -> None:
+    """Refuse the server's setting `scheme` where several schemes are compared; raise ValueError if a user gave it."""
+    if "scheme" in settings.model_fields_set:
+        raise ValueError("scheme is a setting of ams-server: name what is to be compared with schemes, such as none,ams,jit")
+
+
 class Workshop:
     """Makes laboratories, which share their starting models and the latest teacher: both take seconds to make."""
 
@@ -92,11 +99,14 @@ class Workshop:
             stopwatch=self._clock,
             profile=profile,
             models=self._models,
+            recorded=config.teacher == RECORDED,
         )
 
     def _find_teacher(self, config: ExperimentConfig, device: torch.device) -> Teacher:
         dtype = compute_dtype(config.precision, device)
         key = repr((part_of(TeacherConfig, config), device, dtype))
+        if config.teacher == RECORDED:
+            return UnknownTeacher(config)
         if self._teacher is None or key != self._teacher_key:
             self._teacher = None  # a second large network may not fit
             self._teacher = create_teacher(config, device, None if dtype == torch.float32 else dtype)
@@ -140,7 +150,8 @@ def plan(laboratory: Laboratory, config: ExperimentConfig, recording: Recording,
     adaptation = scheme.config(laboratory.given, seed)
     settings = {**described(laboratory, scheme, adaptation), "scored_hz": config.scored_hz}
     human = "" if recording.human is None else recording.human.digest
-    key = json.dumps([recording.digest, human, settings], sort_keys=True).encode()
+    teacher = [recording.teacher.digest] if laboratory.recorded and recording.teacher is not None else []
+    key = json.dumps([recording.digest, human, settings, *teacher], sort_keys=True).encode()
     digest = hashlib.blake2b(key, digest_size=4).hexdigest()
     name = f"{recording.name}--{_UNSAFE.sub('-', scheme.name)[:60]}--s{seed}--{digest}"
     return Experiment(recording=recording, scheme=scheme, seed=seed, config=adaptation, settings=settings, name=name)
@@ -160,7 +171,12 @@ def find_references(
     manifest = laboratory.model(parse_scheme("none").config(laboratory.given, config.seed)).manifest
     size = (manifest.width, manifest.height)
     return label_references(
-        timed(recording, laboratory.profile), laboratory.cached_teacher, manifest.classes, size, config.scored_hz, on_frame
+        timed(recording, laboratory.profile),
+        laboratory.teacher_of(recording),
+        manifest.classes,
+        size,
+        config.scored_hz,
+        on_frame,
     )
 
 

@@ -1,24 +1,15 @@
-"""One row of numbers for each run: for the tables of the reports, and as CSV and JSON."""
+"""One row of numbers for each run."""
 
-import csv
 import dataclasses
-import io
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 from ams_eval import metrics
-from ams_eval.metrics import SETTLE_S, Spread
-from ams_eval.outcome import Outcome
-from ams_eval.outcome_files import finite_or_none
-from ams_eval.result import number, points
-from ams_eval.result_folder import NO_CUSTOMISATION, Run, base_of, unique
+from ams_eval.metrics import SETTLE_S, Size, Spread
+from ams_eval.outcome import Direction, Outcome, TrafficKind
+from ams_eval.result_folder import NO_CUSTOMISATION, Run, base_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +57,19 @@ class Summary:
     """In the unit of the AMS paper."""
     down_kbps_of_1024_bit: float
     frames_up_kbps: float
+    """Video of sampled frames, or their pictures."""
+    frames_up_wire_kbps: float
     labels_down_kbps: float
+    labels_down_wire_kbps: float
     update_down_kbps: float
+    update_down_wire_kbps: float
     control_up_kbps: float
+    control_up_wire_kbps: float
     control_down_kbps: float
+    control_down_wire_kbps: float
     first_model_kb: float
     """Whole models that were sent, in units of 1000 bytes."""
+    first_model_wire_kb: float
     frames_labelled: int
     updates: int
     steps: int
@@ -100,6 +98,15 @@ class Summary:
     build_s: float
 
 
+_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+_RUNNING: tuple[tuple[Direction, TrafficKind], ...] = (
+    ("up", "frames"),
+    ("down", "labels"),
+    ("down", "update"),
+    ("up", "control"),
+    ("down", "control"),
+)
+"""What goes over the network while a recording is played."""
 NUMBERS = tuple(field.name for field in dataclasses.fields(Summary) if field.type in (int, float))
 
 
@@ -168,17 +175,19 @@ def _gain(outcome: Outcome, base: Outcome | None) -> dict[str, float]:
 def _traffic(outcome: Outcome) -> dict[str, float]:
     duration_s, sizes = metrics.duration_s(outcome), metrics.traffic(outcome)
     values: dict[str, float] = {}
-    for direction in ("up", "down"):
-        total = metrics.running_traffic(outcome, "up" if direction == "up" else "down")
+    for way in _DIRECTIONS:
+        total = metrics.running_traffic(outcome, way)
         values |= {
-            f"{direction}_kbps": metrics.kbps(total.payload_bytes, duration_s),
-            f"{direction}_wire_kbps": metrics.kbps(total.wire_bytes, duration_s),
-            f"{direction}_kbps_of_1024_bit": metrics.paper_kbps(total.payload_bytes, duration_s),
+            f"{way}_kbps": metrics.kbps(total.payload_bytes, duration_s),
+            f"{way}_wire_kbps": metrics.kbps(total.wire_bytes, duration_s),
+            f"{way}_kbps_of_1024_bit": metrics.paper_kbps(total.payload_bytes, duration_s),
         }
-    kinds = (("frames", "up"), ("labels", "down"), ("update", "down"), ("control", "up"), ("control", "down"))
-    payload = {f"{kind}_{way}": size.payload_bytes for (way, kind), size in sizes.items()}
-    rates = {f"{kind}_{way}_kbps": metrics.kbps(payload.get(f"{kind}_{way}", 0), duration_s) for kind, way in kinds}
-    return values | rates | {"first_model_kb": payload.get("model_down", 0) / 1e3}
+    for direction, kind in _RUNNING:
+        size = sizes.get((direction, kind), Size(0, 0))
+        values[f"{kind}_{direction}_kbps"] = metrics.kbps(size.payload_bytes, duration_s)
+        values[f"{kind}_{direction}_wire_kbps"] = metrics.kbps(size.wire_bytes, duration_s)
+    model = sizes.get(("down", "model"), Size(0, 0))
+    return values | {"first_model_kb": model.payload_bytes / 1e3, "first_model_wire_kb": model.wire_bytes / 1e3}
 
 
 def _spreads(series: dict[str, tuple[str, Spread]]) -> dict[str, float]:
@@ -187,118 +196,3 @@ def _spreads(series: dict[str, tuple[str, Spread]]) -> dict[str, float]:
         suffix = f"_{unit}" if unit else ""
         values |= {f"{name}_mean{suffix}": found.mean, f"{name}_p95{suffix}": found.p95}
     return values
-
-
-class Group(tuple[Summary, ...]):
-    """Runs of one scheme: on one recording with several seeds, or on all recordings."""
-
-    __slots__ = ()
-
-    @property
-    def scheme(self) -> str:
-        """The scheme of all of them."""
-        return self[0].scheme
-
-    def seeds(self) -> int:
-        """Return how many seeds there are."""
-        return len({row.seed for row in self})
-
-    def mean(self, name: str) -> float:
-        """Return the mean over the recordings of the means over their seeds of a number; NaN where it does not exist."""
-        return _mean(_mean(values) for values in self._by_recording(name))
-
-    def deviation(self, name: str) -> float:
-        """Return the standard deviation (n - 1) over the seeds of the mean over the recordings; NaN for one seed.
-
-        Seeds that did not meet every recording do not count: their means would differ by what is to be seen.
-        """
-        seeds = [seed for seed in sorted({row.seed for row in self}) if self._recordings(seed) == self._recordings()]
-        by_seed = [_mean(getattr(row, name) for row in self if row.seed == seed) for seed in seeds]
-        known = [value for value in by_seed if not math.isnan(value)]
-        if len(known) < 2:
-            return math.nan
-        return math.sqrt(sum((value - _mean(known)) ** 2 for value in known) / (len(known) - 1))
-
-    def _recordings(self, seed: int | None = None) -> set[str]:
-        return {row.recording for row in self if seed in (None, row.seed)}
-
-    def _by_recording(self, name: str) -> list[list[float]]:
-        return [[getattr(row, name) for row in self if row.recording == each] for each in unique(row.recording for row in self)]
-
-
-def by_scheme(rows: Iterable[Summary]) -> list[Group]:
-    """Return the rows of each scheme, in the order of their first appearance."""
-    rows = list(rows)
-    return [Group(row for row in rows if row.scheme == scheme) for scheme in unique(row.scheme for row in rows)]
-
-
-def complete(groups: Sequence[Group]) -> list[Group]:
-    """Return the schemes that ran on every recording that any of them ran on: only their means may be compared."""
-    recordings = {row.recording for group in groups for row in group}
-    return [group for group in groups if recordings == {row.recording for row in group}]
-
-
-def describe_missing(groups: Sequence[Group]) -> str:
-    """Return a sentence about the schemes that did not run on every recording; empty where all did."""
-    count, whole = len({row.recording for group in groups for row in group}), complete(groups)
-    parts = [f"{group.scheme} on {len({row.recording for row in group})}" for group in groups if group not in whole]
-    if not parts:
-        return ""
-    return f"Of {count} recordings, {', '.join(parts)}: means over different recordings cannot be compared."
-
-
-def write_csv(rows: Sequence[Any], kind: type[Any] = Summary) -> str:
-    """Return the rows, dataclasses of one `kind`, as CSV with a heading; what does not exist is empty."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(kind)])
-    for row in rows:
-        writer.writerow(["" if value is None else value for value in map(finite_or_none, dataclasses.astuple(row))])
-    return target.getvalue()
-
-
-def write_json(rows: Sequence[Summary], settle_s: float) -> str:
-    """Return the rows as JSON, and with them the mean and the spread over seeds of each scheme; null is what does not exist."""
-    document = {
-        "settle_s": settle_s,
-        "runs": [dataclasses.asdict(row) for row in rows],
-        "schemes": [
-            {
-                "scheme": group.scheme,
-                "recordings": unique(row.recording for row in group),
-                "seeds": group.seeds(),
-                "mean": {name: group.mean(name) for name in NUMBERS if name != "seed"},
-                "standard_deviation_over_seeds": {name: group.deviation(name) for name in NUMBERS if name != "seed"},
-            }
-            for group in by_scheme(rows)
-        ],
-    }
-    return json.dumps(finite_or_none(document), indent=1) + "\n"
-
-
-def draw_summary(rows: Sequence[Summary]) -> Table:
-    """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    groups = by_scheme(rows)
-    table.caption = describe_missing(groups) or None
-    table.add_column("", no_wrap=True, max_width=22)
-    for heading, *_ in _COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for group in groups:
-        table.add_row(escape(group.scheme), *(write(group.mean(name)) for _, name, write in _COLUMNS))
-    return table
-
-
-_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("teacher\nmIoU %", "miou_window", lambda value: number(100 * value, 1)),
-    ("human\nmIoU %", "human_miou_window", lambda value: number(100 * value, 1)),
-    ("gain\npoints", "gain", points),
-    ("up\nkbit/s", "up_kbps", lambda value: number(value, 1)),
-    ("down\nkbit/s", "down_kbps", lambda value: number(value, 1)),
-    ("model\nage s", "model_age_mean_s", lambda value: number(value, 1)),
-    ("frames\nlabelled", "frames_labelled", lambda value: number(value, 0)),
-)
-
-
-def _mean(values: Iterable[float]) -> float:
-    return metrics.spread(values).mean

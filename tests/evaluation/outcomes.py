@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ams_eval.outcome import ControlRecord, Moments, Outcome, SettingValue, Transfer, UpdateRecord
+from ams_eval.result_folder import Run
 from ams_eval.scores import Score
 
 CLASSES = ("road", "sky", "car")
@@ -120,3 +122,10 @@ def moments(*, human: bool = True) -> Moments:
         teacher=labels(0, 0.0),
         human=labels(0, 0.0) if human else None,
     )
+
+
+def runs_of(*outcomes: Outcome) -> list[Run]:
+    return [Run(folder=Path(), outcome=each, label=each.scheme) for each in outcomes]
+
+
+RUNS = runs_of(outcome("none"), outcome("ams"), outcome("ams", seed=1, share=0.8))

@@ -1,5 +1,8 @@
 import json
 import logging
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -228,8 +231,37 @@ def test_pickled_detections_of_lvs_are_not_read(tmp_path: Path, caplog: pytest.L
         (tmp_path / "driving1" / f"detectron_large_mask_rcnn_1_{segment}.npy").write_bytes(b"cposix\nsystem\n")
     with caplog.at_level(logging.WARNING):
         assert open_recordings(tmp_path, PLAIN)[1].teacher is None
-    assert caplog.text.count("is a pickle and not read: draw its labels into driving1_001.teacher.npz") == 1
-    assert "driving1_000.teacher.npz" not in caplog.text
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "detectron_large_mask_rcnn_1_driving1_001.npy is a pickle, which is never read: draw its labels into" in message
+    assert message.endswith("driving1_001.teacher as docs/evaluation.md says")
+
+
+def test_the_program_of_the_page_draws_the_detections_of_lvs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    video = tmp_path / "dogs2_000.mp4"
+    write_video(video, tenths(3))  # 64 x 48
+    person_before_car = (
+        np.array([[0.0, 0.0, 1.0, 0.5], [0.5, 0.25, 1.0, 1.0]]),
+        np.array([1, 3]),
+        np.array([0.9, 0.7], np.float32),
+        np.array([[[1, 1], [0, 0]], [[1, 1], [1, 1]]], np.float32),
+    )
+    unsure = (np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([17]), np.array([0.4]), np.ones((1, 2, 2), np.float32))
+    detections = tmp_path / "detectron_large_mask_rcnn_1_dogs2_000.npy"
+    np.save(detections, np.array({0: person_before_car, 1: unsure}, dtype=object), allow_pickle=True)
+    subprocess.run([sys.executable, "-c", program, str(video), str(detections)], check=True, timeout=60)
+    (recording,) = open_recordings(tmp_path, PLAIN)
+    assert recording.teacher is not None
+    first, second, third = (recording.teacher.labels(index) for index in range(3))
+    assert first is not None
+    assert first.shape == (24, 32)
+    names = [[LVS9.names[label] for label in row] for row in first[[2, 20]][:, [2, 12, 28]].tolist()]
+    assert names == [["person", "person", "background"], ["background", "auto", "auto"]]
+    assert second is not None
+    assert not second.any()
+    assert third is not None
+    assert (third == IGNORE).all()
 
 
 def test_a_folder_of_frames_is_opened_last(tmp_path: Path) -> None:

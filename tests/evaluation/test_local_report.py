@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -11,7 +12,7 @@ from rich.console import Console
 from ams_common.classes import LVS9
 from ams_common.iou import Int64Array
 from ams_eval.local_loop import Attempt
-from ams_eval.local_report import CSV_NAME, JSON_NAME, LocalRow, draw_local, published_line, row_of, write_results
+from ams_eval.local_report import CSV_NAME, JSON_NAME, LocalRow, draw_local, published_line, row_of, why_slower, write_results
 from ams_eval.scores import Score
 
 CLASSES = LVS9.subset(["background", "person", "dog"])
@@ -51,6 +52,15 @@ def test_times_and_shares_are_those_of_a_hand_computed_example() -> None:
     assert found.labelled_share == pytest.approx(2 / 3)
     assert (found.teacher_ms, found.student_ms, found.step_ms) == pytest.approx((200.0, 10.0, 100.0))
     assert found.speed_up == pytest.approx(3 * 0.2 / (0.4 + 0.5 + 0.03))
+
+
+def test_where_the_teacher_alone_is_faster_it_is_said_why() -> None:
+    slow = row()
+    told = why_slower([row(math.nan), slow], "abacus")
+    assert slow.speed_up < 1
+    assert "(abacus). At threshold 0.8, 67 % of the frames" in told
+    assert "learning one takes 250 ms (2.5 steps of 100 ms) where the teacher takes 200 ms" in told
+    assert not why_slower([row(math.nan), dataclasses.replace(slow, speed_up=7.5)], "abacus")
 
 
 def test_the_background_does_not_count() -> None:

@@ -1,11 +1,17 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from tests.evaluation.replays import RATE_HZ, SECONDS, stage, truth
 from tests.server.session_support import ColourTeacher, small_model
 
 from ams_common.clock import ManualClock
+from ams_common.errors import CodecError
 from ams_common.iou import confusion_matrix, mean_iou
 from ams_common.layout import weights_digest
+from ams_common.messages import FrameBatch
+from ams_edge.encoder import BatchEncoder
+from ams_edge.sampler import Sample
 from ams_eval.outcome import TrafficKind, Transfer
 from ams_eval.replay.device import Shown, starting_state
 from ams_eval.replay.latency import NetworkConfig
@@ -128,6 +134,27 @@ def test_a_slow_uplink_delays_the_updates() -> None:
     assert max(update.upload_s for update in slow.journal.updates) > 2
     for update in slow.journal.updates:
         assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + update.upload_s)
+
+
+def test_a_batch_that_does_not_fit_is_given_up_and_the_next_one_is_sent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    on, encoded = stage(seconds=30), BatchEncoder.encode
+
+    def encode(self: BatchEncoder, samples: Sequence[Sample], target_bytes: int) -> FrameBatch:
+        if 8.0 < samples[0].capture_time_us / 1e6 < 14.0:
+            raise CodecError("4 frames do not fit into 10 bytes")
+        return encoded(self, samples, target_bytes)
+
+    monkeypatch.setattr(BatchEncoder, "encode", encode)
+    list(adaptation.label(on))
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages
+    assert set(messages) == {"a batch was not sent: 4 frames do not fit into 10 bytes"}
+    newest_s = [update.newest_capture_s for update in on.journal.updates]
+    assert min(newest_s) < 8.0
+    assert max(newest_s) > 20.0
+    assert not any(9.5 < each < 13.0 for each in newest_s)
 
 
 def test_a_device_starts_with_the_weights_of_the_model() -> None:

@@ -11,6 +11,7 @@ from tests.evaluation.outcomes import CLASSES, HEIGHT, WIDTH, moments, outcome
 
 from ams_common.classes import CITYSCAPES19
 from ams_common.errors import ConfigurationError
+from ams_eval.groups import by_scheme
 from ams_eval.outcome import Outcome
 from ams_eval.outcome_files import OUTCOME_NAME, write_moments, write_outcome
 from ams_eval.report.comparison_charts import Side, bandwidth_chart, gain_chart, miou_chart, rates_chart, styles
@@ -20,7 +21,7 @@ from ams_eval.report.run_charts import latency_chart, miou_span, rolling_kbps, r
 from ams_eval.report.run_page import render_run
 from ams_eval.reports import write_reports
 from ams_eval.result_folder import Run
-from ams_eval.summary import by_scheme, summarise
+from ams_eval.summary import summarise
 
 
 def runs_of(*outcomes: Outcome) -> list[Run]:

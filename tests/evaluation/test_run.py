@@ -1,7 +1,9 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from tests.evaluation.tiny_film import flags, settings_for, write_film
 from tests.server.session_support import small_model
@@ -169,3 +171,30 @@ def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot make the folder .*file/out.* of --out"):
         run(["missing.mp4", "--out", str(tmp_path / "file" / "out")])
+
+
+def test_the_scheme_of_a_server_is_neither_shown_nor_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    shown = capsys.readouterr().out
+    assert "--schemes" in shown
+    assert "--scheme " not in shown
+    with pytest.raises(ConfigurationError, match="name what is to be compared with schemes, such as none,ams,jit"):
+        run([str(write_film(tmp_path)), "--scheme", "jit"])
+
+
+def test_labels_that_came_with_a_recording_are_its_teacher(tmp_path: Path) -> None:
+    video = write_film(tmp_path)
+    by_time = [str(video), "--schemes", "ams", *flags(settings_for(video))]
+    by_frame = [*by_time, "--teacher", "recording", "--label-classes", str(video.with_suffix(".toml"))]
+    with pytest.raises(ConfigurationError, match=r"--teacher recording needs film.teacher.npz"):
+        run([*by_frame, "--out", str(tmp_path / "none")])
+    shutil.copy(video.with_suffix(".npz"), tmp_path / "film.teacher.npz")
+    found = []
+    for name, arguments in (("time", by_time), ("frame", by_frame)):
+        assert run([*arguments, "--out", str(tmp_path / name)]) == 0
+        (folder,) = (tmp_path / name / "runs").iterdir()
+        found.append(read_outcome(folder))
+    assert found[1].settings["teacher_identity"] == "recording"
+    np.testing.assert_array_equal(found[0].teacher.matrices, found[1].teacher.matrices)
+    assert found[0].updates == found[1].updates

@@ -253,3 +253,20 @@ def test_two_recordings_of_one_name_are_refused(made: Made, tmp_path: Path) -> N
     video = write_film(tmp_path)
     with pytest.raises(ConfigurationError, match="two recordings are called 'film'"):
         command.run([*made.arguments, f"--videos={video}"])
+
+
+def test_a_sweep_over_parts_of_a_recording_is_refused(made: Made, tmp_path: Path) -> None:
+    sweep = tmp_path / "parts.toml"
+    sweep.write_text('schemes = ["none"]\n[axes]\nstart_s = [0.0, 2.0]\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="takes different frames of 'film', which cannot be compared"):
+        command.run([str(sweep), *made.arguments[1:], "--out", str(tmp_path / "new")])
+
+
+def test_other_frames_do_not_join_the_results_of_a_folder(made: Made) -> None:
+    with pytest.raises(ConfigurationError, match="holds results on other frames of the name 'film': use another --out"):
+        command.run([*made.arguments, "--duration-s", "2"])
+
+
+def test_the_schemes_of_a_sweep_are_those_of_its_file(made: Made) -> None:
+    with pytest.raises(ConfigurationError, match="scheme is a setting of ams-server: name what is to be compared"):
+        command.run([*made.arguments, "--scheme", "jit"])

@@ -11,8 +11,9 @@ from tests.evaluation.outcomes import outcome
 from ams_common.errors import ConfigurationError
 from ams_eval.metrics import running_traffic
 from ams_eval.result_folder import Run
+from ams_eval.series import SERIES, Row, Series
 from ams_eval.summary import summarise
-from ams_eval.sweeps.database import TABLES, SweepDatabase, run_id_of
+from ams_eval.sweeps.database import FORMAT, TABLES, SweepDatabase, run_id_of
 
 
 @pytest.fixture
@@ -88,11 +89,11 @@ def test_a_run_that_is_added_again_is_there_once(database: SweepDatabase, path: 
 
 
 def test_a_run_appears_whole_or_not_at_all(database: SweepDatabase, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(_: object) -> list[Row]:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ams_eval.sweeps.database._transfers", fail)
+        patch.setattr("ams_eval.sweeps.database.SERIES", {**SERIES, "transfers": Series({}, fail)})
         with pytest.raises(KeyboardInterrupt):
             database.add("quay--ams", outcome("ams"))
     assert all(query(path, f"SELECT count(*) FROM {table}") == [(0,)] for table in TABLES)
@@ -127,10 +128,10 @@ def test_other_files_are_refused(path: Path, content: bytes | None) -> None:
 
 
 def test_a_database_of_another_format_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ams_eval.sweeps.database.FORMAT", 2)
+    monkeypatch.setattr("ams_eval.sweeps.database.FORMAT", FORMAT + 1)
     SweepDatabase(path).close()
     monkeypatch.undo()
-    with pytest.raises(ConfigurationError, match="is no database of sweeps of format 1"):
+    with pytest.raises(ConfigurationError, match=f"is no database of sweeps of format {FORMAT}"):
         SweepDatabase(path)
 
 

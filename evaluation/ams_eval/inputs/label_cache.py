@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ams_common.classes import IGNORE, ClassSet, UInt8Array
+from ams_common.classes import IGNORE, UInt8Array
 from ams_common.compression import zstd_compress, zstd_decompress
 from ams_common.errors import AmsError, CodecError
 from ams_common.settings import PartConfig
 from ams_eval.files import write_atomically
+from ams_eval.wrapped_teacher import WrappedTeacher
 from ams_server.teachers.base import Teacher
 from ams_server.teachers.precomputed import PrecomputedTeacher
 
@@ -41,7 +42,7 @@ class LabelCacheConfig(PartConfig):
     user's folder for caches."""
 
 
-class CachedTeacher:
+class CachedTeacher(WrappedTeacher):
     """A Teacher that asks another one only about pictures that it has not seen before.
 
     Labels that cannot be written cost one warning; the folder is then only read.
@@ -49,23 +50,13 @@ class CachedTeacher:
 
     def __init__(self, teacher: Teacher, folder: Path) -> None:
         """Keep the labels of `teacher`, which must depend on the picture alone, in `folder`."""
-        self._teacher = teacher
+        super().__init__(teacher)
         self._folder = folder / hashlib.blake2b(teacher.identity.encode(), digest_size=_DIGEST_BYTES).hexdigest()
         self._writable = True
         self.hits = 0
         """Pictures whose labels were on disk."""
         self.misses = 0
         """Pictures that the teacher had to label."""
-
-    @property
-    def classes(self) -> ClassSet:
-        """Meaning of the labels."""
-        return self._teacher.classes
-
-    @property
-    def identity(self) -> str:
-        """That of the teacher behind the cache: the labels are the same."""
-        return self._teacher.identity
 
     def label(self, images: UInt8Array, capture_times_s: Sequence[float]) -> UInt8Array:
         """Return labels, uint8 [N, H, W], of RGB frames, uint8 [N, H, W, 3].

@@ -3,7 +3,8 @@
     SEQUENCE/SEGMENT.mp4, with the teacher's labels in SEGMENT.teacher.npz or the folder SEGMENT.teacher of PNG files
 
 Each video is a recording. LVS comes with the detections of Mask R-CNN as pickled arrays, detectron_..._SEGMENT.npy. These are
-never read, because a pickle can run any program: they have to be drawn as label maps with the numbers of the class set lvs9.
+never read, because a pickle can run any program: they have to be drawn as label maps with the numbers of the class set lvs9,
+for which docs/evaluation.md has a program.
 """
 
 import logging
@@ -33,6 +34,10 @@ def lvs(path: Path, config: InputConfig) -> list[Recording]:
         (recording,) = video_file(file, config)
         detections = next(file.parent.glob(f"*detectron*{file.stem}.npy"), None)
         if recording.teacher is None and detections is not None:
-            _log.warning("%s is a pickle and not read: draw its labels into %s.teacher.npz", detections, file.stem)
+            _log.warning(
+                "%s is a pickle, which is never read: draw its labels into the folder %s.teacher as docs/evaluation.md says",
+                detections,
+                file.with_suffix(""),
+            )
         recordings.append(recording)
     return recordings

@@ -4,12 +4,13 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ams_common.classes import ClassSet, UInt8Array
+from ams_common.classes import UInt8Array
 from ams_common.events import EventLog
 from ams_common.messages import FrameBatch, ServerMessage, Update
 from ams_eval.profile import Profile
 from ams_eval.replay.latency import Latency
 from ams_eval.replay.timeline import Timeline
+from ams_eval.wrapped_teacher import WrappedTeacher
 from ams_server.edge_session import EdgeSession
 from ams_server.scheduler import Scheduler
 from ams_server.teachers.base import Teacher
@@ -55,28 +56,20 @@ class Outbound:
         return self.backlog_of()
 
 
-class CountingTeacher:
+class CountingTeacher(WrappedTeacher):
     """Labels as another teacher does, and counts the frames."""
 
-    def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher
+    def __init__(self, teacher: Teacher, *, starts_s: float = 0.0) -> None:
+        """Label frames of a recording that starts at `starts_s` of virtual time; `teacher` sees times from its start."""
+        super().__init__(teacher)
+        self._starts_s = starts_s
         self.frames = 0
         """Frames labelled so far."""
-
-    @property
-    def classes(self) -> ClassSet:
-        """Meaning of the labels."""
-        return self._teacher.classes
-
-    @property
-    def identity(self) -> str:
-        """Identity of the teacher that labels."""
-        return self._teacher.identity
 
     def label(self, images: UInt8Array, capture_times_s: Sequence[float]) -> UInt8Array:
         """Return the labels, uint8 [N, H, W], of RGB frames, uint8 [N, H, W, 3], captured at `capture_times_s`."""
         self.frames += len(images)
-        return self._teacher.label(images, capture_times_s)
+        return self._teacher.label(images, [time_s - self._starts_s for time_s in capture_times_s])
 
 
 class ReplayServer:

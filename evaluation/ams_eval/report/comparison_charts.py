@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ams_eval import metrics
+from ams_eval.groups import Group
 from ams_eval.metrics import FloatArray
 from ams_eval.outcome import Direction, Outcome
 from ams_eval.report.chart import Chart, Dot, Span, log_span
 from ams_eval.report.run_charts import TALL, add_line, budget_kbps, miou_span, rolling_kbps, time_chart
 from ams_eval.result_folder import NO_CUSTOMISATION
 from ams_eval.scores import Score
-from ams_eval.summary import Group
 
 STYLES = 10
 """Colours of schemes in the style sheet."""

@@ -5,7 +5,6 @@ from typing import TypeAlias
 
 from ams_eval.replay.device import ReplayDevice, Shown
 from ams_eval.replay.latency import parse_latency
-from ams_eval.replay.link import parse_link
 from ams_eval.replay.server import CountingTeacher, ReplayServer
 from ams_eval.replay.timeline import Timeline
 from ams_eval.schemes.base import Stage
@@ -40,19 +39,8 @@ def connect(
     Raises:
         AmsError: the model cannot run or a setting cannot be used.
     """
-    teacher = CountingTeacher(stage.teacher)
+    teacher = CountingTeacher(stage.teacher, starts_s=stage.journal.starts_s)
     session = stage.session(timeline, teacher, device_id)
     if learner is not None:
         session.learner = learner(stage, session)
-    return ReplayDevice(
-        stage.model,
-        session,
-        teacher=teacher,
-        server=server,
-        runtime=stage.runtime,
-        link=parse_link(stage.network.link),
-        latency=parse_latency(stage.network.latency),
-        timeline=timeline,
-        journal=stage.journal,
-        profile=stage.profile,
-    )
+    return ReplayDevice(stage.model, session, teacher, server, stage.surroundings(timeline))

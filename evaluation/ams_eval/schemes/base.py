@@ -16,7 +16,9 @@ from ams_eval.profile import Profile
 from ams_eval.replay.device import Shown, StillDevice, starting_state
 from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import NetworkConfig, parse_latency
+from ams_eval.replay.link import parse_link
 from ams_eval.replay.server import CountingTeacher
+from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.timeline import Timeline, VirtualClock
 from ams_server.backend import StartingModel, new_session
 from ams_server.edge_session import DeviceBudget, EdgeSession
@@ -65,6 +67,17 @@ class Stage:
         """Return a timeline that starts at 0 s."""
         measured = parse_latency(self.network.latency).measured
         return Timeline(VirtualClock(self.stopwatch if measured else None))
+
+    def surroundings(self, timeline: Timeline) -> Surroundings:
+        """Return what a device on `timeline` lives in."""
+        return Surroundings(
+            timeline=timeline,
+            link=parse_link(self.network.link),
+            latency=parse_latency(self.network.latency),
+            runtime=self.runtime,
+            journal=self.journal,
+            profile=self.profile,
+        )
 
     def still_device(self, weights: Float32Array | None = None) -> StillDevice:
         """Return a device that runs the student with the pretrained `weights` or others, float32 [P]."""

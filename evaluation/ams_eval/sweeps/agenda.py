@@ -10,6 +10,7 @@ from ams_common.errors import ConfigurationError
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.layouts import open_recordings
 from ams_eval.inputs.recording import Recording
+from ams_eval.result_folder import require_same_frames
 from ams_eval.runner import Workshop, plan
 from ams_eval.schemes.registry import NamedScheme, parse_scheme
 from ams_eval.sweeps.jobs import ExperimentJob, LabelJob, labelling_key
@@ -34,7 +35,7 @@ def plan_sweep(
     Raises:
         AmsError: a recording cannot be read, or a setting, a file or a model cannot be used.
     """
-    library, planned = _Library(sources), []
+    library, planned = _Library(sources, out), []
     schemes: dict[str, NamedScheme] = {}
     for point in points:
         laboratory = workshop.laboratory(point.config)
@@ -57,10 +58,12 @@ def plan_sweep(
 
 
 class _Library:
-    """Recordings, opened once for all points that take the same part of them."""
+    """Recordings, opened once for all points with the same settings of them."""
 
-    def __init__(self, sources: Sequence[Path]) -> None:
+    def __init__(self, sources: Sequence[Path], out: Path) -> None:
         self._sources = sources
+        self._out = out
+        self._digests: dict[str, str] = {}
         self._open: dict[str, list[tuple[Path, Recording]]] = {}
 
     def open(self, config: InputConfig) -> list[tuple[Path, Recording]]:
@@ -69,8 +72,19 @@ class _Library:
         if key not in self._open:
             found = [(source, each) for source in self._sources for each in open_recordings(source, config)]
             _require_names_once([recording.name for _, recording in found])
+            for _, recording in found:
+                self._require_same_frames(recording)
             self._open[key] = found
         return self._open[key]
+
+    def _require_same_frames(self, recording: Recording) -> None:
+        """Refuse other frames under a name that is taken: pictures and rows of tables are kept by it."""
+        require_same_frames(recording, self._out)
+        if self._digests.setdefault(recording.name, recording.digest) != recording.digest:
+            raise ConfigurationError(
+                f"this sweep takes different frames of {recording.name!r}, which cannot be compared: make a sweep of each "
+                "part, with an --out of its own"
+            )
 
 
 def _require_names_once(names: Sequence[str]) -> None:

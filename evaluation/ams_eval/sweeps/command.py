@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg, CliSuppress, SettingsConfigDict
 from rich.console import Console
 
 from ams_common.clock import SystemClock
@@ -20,7 +20,7 @@ from ams_eval.processes import termination_as_exit
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.reports import REPORT_NAME, write_reports
 from ams_eval.result_folder import RUNS
-from ams_eval.runner import ExperimentConfig, ScoringConfig, Workshop, given_of, hush
+from ams_eval.runner import ExperimentConfig, ScoringConfig, Workshop, given_of, hush, refuse_scheme
 from ams_eval.sweeps.agenda import Agenda, Planned, plan_sweep
 from ams_eval.sweeps.board import Board, sweep_progress
 from ams_eval.sweeps.database import SweepDatabase
@@ -28,6 +28,7 @@ from ams_eval.sweeps.jobs import ExperimentJob, LabelJob, make_worker
 from ams_eval.sweeps.pool import Event, Failed, Finished, run_jobs
 from ams_eval.sweeps.sweep_file import MOST_SEEDS, points, read_sweep
 from ams_eval.sweeps.tables import CAPTION, draw_axes, draw_points
+from ams_server.learners.config import Scheme
 from ams_server.settings import AdaptationConfig
 
 DATABASE_NAME = "sweep.sqlite"
@@ -57,6 +58,14 @@ class SweepSettings(
     """SQLite file for the numbers; by default sweep.sqlite in --out."""
     verbose: bool = False
     """Log details too."""
+
+    scheme: CliSuppress[Scheme] = "ams"
+    """Stands in the schemes of the file."""
+
+    @model_validator(mode="after")
+    def _schemes_are_named(self) -> "SweepSettings":
+        refuse_scheme(self)
+        return self
 
 
 def run(arguments: Sequence[str]) -> int:

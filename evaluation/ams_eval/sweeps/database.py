@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,11 +10,12 @@ from typing import Any
 
 from ams_common.errors import ConfigurationError
 from ams_eval.metrics import SETTLE_S
-from ams_eval.outcome import Outcome, UpdateRecord
+from ams_eval.outcome import Outcome
 from ams_eval.result_folder import Run
+from ams_eval.series import SERIES
 from ams_eval.summary import Summary, summarise
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the tables change; other files are refused."""
 _APPLICATION = int.from_bytes(b"AMSw", "big")
 _BESIDE_ANOTHER = ("gain", "human_gain", "share_better")
@@ -23,30 +23,22 @@ _BESIDE_ANOTHER = ("gain", "human_gain", "share_better")
 _TYPES: dict[Any, str] = {str: "TEXT", int: "INTEGER", float: "REAL"}
 
 
-def _columns(record: type[Any], without: Iterable[str] = ()) -> dict[str, str]:
-    return {each.name: _TYPES[each.type] for each in dataclasses.fields(record) if each.name not in without}
-
-
 _RUN = {
     "run_id": "INTEGER PRIMARY KEY",
     "name": "TEXT NOT NULL UNIQUE",
     "recording_digest": "TEXT",
-    **_columns(Summary, without=_BESIDE_ANOTHER),
+    **{each.name: _TYPES[each.type] for each in dataclasses.fields(Summary) if each.name not in _BESIDE_ANOTHER},
     "wall_s": "REAL",
 }
 _RUN_ID = {"run_id": "INTEGER NOT NULL REFERENCES runs"}
 TABLES: dict[str, dict[str, str]] = {
     "runs": _RUN,
     "settings": _RUN_ID | {"name": "TEXT NOT NULL", "value": ""},
-    "frames": _RUN_ID
-    | {"time_s": "REAL", "teacher_miou": "REAL", "human_miou": "REAL", "version": "INTEGER", "model_age_s": "REAL"},
-    "updates": _RUN_ID | _columns(UpdateRecord),
-    "transfers": _RUN_ID
-    | {"second": "INTEGER", "direction": "TEXT", "kind": "TEXT", "payload_bytes": "INTEGER", "wire_bytes": "INTEGER"},
+    **{name: _RUN_ID | {column: _TYPES[kind] for column, kind in each.columns.items()} for name, each in SERIES.items()},
     "failures": {"name": "TEXT PRIMARY KEY", "reason": "TEXT NOT NULL"},
 }
 """Columns with their types, by table."""
-_INDICES = ("settings", "frames", "updates", "transfers")
+_INDICES = ("settings", *SERIES)
 
 
 class SweepDatabase:
@@ -109,9 +101,8 @@ class SweepDatabase:
                 self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (value,))
             self._insert("runs", [tuple(run.values())])
             self._insert("settings", [(run_id, *each) for each in sorted(outcome.settings.items())])
-            self._insert("frames", ((run_id, *each) for each in _frames(outcome)))
-            self._insert("updates", [(run_id, *dataclasses.astuple(each)) for each in outcome.updates])
-            self._insert("transfers", ((run_id, *each) for each in _transfers(outcome)))
+            for table, series in SERIES.items():
+                self._insert(table, [(run_id, *each) for each in series.rows_of(outcome)])
 
     def fail(self, name: str, reason: str) -> None:
         """Note why an experiment failed.
@@ -162,21 +153,3 @@ class SweepDatabase:
 def run_id_of(name: str) -> int:
     """Return the number of an experiment: the same in every database, whatever was finished first."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def _frames(outcome: Outcome) -> Iterator[tuple[float, float, float | None, int, float]]:
-    human = outcome.human
-    human_mious = dict(zip(human.times_s.tolist(), human.frame_miou().tolist(), strict=True)) if human else {}
-    columns = (outcome.teacher.times_s, outcome.teacher.frame_miou(), outcome.versions, outcome.model_age_s)
-    for time_s, miou, version, age_s in zip(*(column.tolist() for column in columns), strict=True):
-        yield time_s, miou, human_mious.get(time_s), version, age_s
-
-
-def _transfers(outcome: Outcome) -> list[tuple[int, str, str, int, int]]:
-    """Return second, direction, kind, payload and wire bytes of what was sent in each second."""
-    sums: dict[tuple[int, str, str], list[int]] = {}
-    for each in outcome.transfers:
-        total = sums.setdefault((math.floor(each.time_s), each.direction, each.kind), [0, 0])
-        total[0] += each.payload_bytes
-        total[1] += each.wire_bytes
-    return [(*key, payload, wire) for key, (payload, wire) in sorted(sums.items())]

@@ -1,0 +1,26 @@
+"""What the device of a replay lives in."""
+
+from dataclasses import dataclass
+
+from ams_edge.runtime_config import RuntimeConfig
+from ams_eval.profile import Profile
+from ams_eval.replay.journal import Journal
+from ams_eval.replay.latency import Latency
+from ams_eval.replay.link import LinkShape
+from ams_eval.replay.timeline import Timeline
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surroundings:
+    """Time, network and books of one device."""
+
+    timeline: Timeline
+    """May be shared with other devices."""
+    link: LinkShape
+    latency: Latency
+    runtime: RuntimeConfig
+    """How the device runs its model."""
+    journal: Journal
+    """Takes what the device sends, receives and does."""
+    profile: Profile
+    """Takes how long work really takes."""

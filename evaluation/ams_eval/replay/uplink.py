@@ -1,0 +1,112 @@
+"""The sending half of a device in a replay: the product's sampler, encoder and outbox, driven by virtual time."""
+
+import logging
+from collections.abc import Callable
+
+from ams_common.budget import TokenBucket, burst_bytes
+from ams_common.errors import CodecError
+from ams_common.messages import ClientMessage, Control, FrameBatch
+from ams_common.session.outbox import BatchOutbox
+from ams_common.wire import client_message_from_proto, client_message_to_proto
+from ams_edge.encoder import BatchEncoder
+from ams_edge.frame import Frame
+from ams_edge.link import LinkConfig
+from ams_edge.sampler import Sample, Sampler
+from ams_eval.replay.link import Link
+from ams_eval.replay.sending import PacedSender
+from ams_eval.replay.surroundings import Surroundings
+from ams_eval.replay.update_book import UpdateBook
+
+_log = logging.getLogger(__name__)
+
+
+class Uplink:
+    """Samples frames, and sends batches of them and small messages."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        book: UpdateBook,
+        control: Control,
+        *,
+        budget_bps: int,
+        on_arrival: Callable[[ClientMessage], None],
+    ) -> None:
+        """Sample as `control` asks for; `on_arrival` is called when a message is at the server.
+
+        Args:
+            surroundings: of the device.
+            book: takes note of the batches.
+            control: what the server asks for at first.
+            budget_bps: most bits per second; 0 for no limit.
+            on_arrival: takes each message at the virtual time of its arrival.
+        """
+        timeline, link = surroundings.timeline, surroundings.link
+        self._surroundings = surroundings
+        self._book = book
+        self._control = control
+        self._sampler = Sampler(control)
+        self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
+        self._encoder = BatchEncoder()
+        self._encoder_free_s = 0.0
+        self._bucket = TokenBucket(budget_bps, burst_bytes(budget_bps), timeline.clock)
+        self._sender = PacedSender[ClientMessage](
+            timeline,
+            Link(timeline, link.up, link.delay_s),
+            on_sent=lambda message, time_s: surroundings.journal.sent_by_device(time_s, message),
+            on_arrival=on_arrival,
+        )
+
+    def obey(self, control: Control) -> None:
+        """Sample as `control` asks for, from the next frame on."""
+        self._control = control
+
+    def offer(self, frame: Frame) -> None:
+        """Sample `frame` if one is due, and send a batch if its interval is over."""
+        self._sampler.set_control(self._control)
+        self._sampler.offer(frame)
+        samples = self._sampler.cut(frame.capture_time_s)
+        if samples is not None:
+            self._encode(samples, frame.capture_time_s)
+
+    def acknowledge(self, batch_id: int) -> None:
+        """Take note that the server has a batch."""
+        self._outbox.acknowledge(batch_id)
+        self._send_batches()
+
+    def send(self, message: ClientMessage) -> None:
+        """Queue a message."""
+        proto = client_message_to_proto(message)
+        parsed = client_message_from_proto(proto)
+        self._sender.send(parsed, proto.ByteSize(), self._bucket, large=isinstance(message, FrameBatch))
+
+    def _encode(self, samples: list[Sample], cut_s: float) -> None:
+        latency = self._surroundings.latency
+        with self._surroundings.profile.part("coding of video"):
+            batch, measured_s = self._surroundings.timeline.clock.time(lambda: self._encoded(samples))
+        start_s = max(cut_s, self._encoder_free_s)
+        self._encoder_free_s = start_s + (measured_s if latency.measured else latency.encode_s)
+        if batch is None:
+            return
+        self._book.batch_encoding(batch.batch_id, newest_capture_s=batch.capture_times_us[-1] / 1e6, start_s=start_s)
+        self._surroundings.timeline.at(self._encoder_free_s, lambda: self._put_out(batch))
+
+    def _encoded(self, samples: list[Sample]) -> FrameBatch | None:
+        """Return the batch of `samples`; None where not even one fits: the product's worker gives such a batch up too."""
+        try:
+            return self._encoder.encode(samples, self._control.batch_bytes)
+        except CodecError as error:
+            _log.warning("a batch was not sent: %s", error)
+            return None
+
+    def _put_out(self, batch: FrameBatch) -> None:
+        self._book.batch_encoded(batch.batch_id)
+        self._outbox.add(batch)
+        self._send_batches()
+
+    def _send_batches(self) -> None:
+        """Hand the link one batch at a time: those that wait may still be given up for newer ones."""
+        batch = self._outbox.peek()
+        if batch is not None and self._sender.backlog == 0:
+            self._outbox.pop()
+            self.send(batch)

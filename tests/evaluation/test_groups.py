@@ -1,0 +1,35 @@
+import dataclasses
+import math
+
+import pytest
+from tests.evaluation.outcomes import RUNS
+
+from ams_eval.groups import Group, by_scheme, complete, describe_missing
+from ams_eval.summary import Summary, summarise
+
+
+def row(recording: str, seed: int, value: float) -> Summary:
+    return dataclasses.replace(summarise(RUNS)[1], recording=recording, seed=seed, miou_window=value)
+
+
+def test_means_are_over_recordings_of_means_over_seeds() -> None:
+    group = Group((row("a", 0, 0.5), row("a", 1, 0.7), row("b", 0, 0.9)))
+    assert group.mean("miou_window") == pytest.approx((0.6 + 0.9) / 2)
+    assert group.seeds() == 2
+
+
+def test_the_deviation_is_between_seeds_not_between_recordings() -> None:
+    group = Group((row("a", 0, 0.5), row("b", 0, 0.9), row("a", 1, 0.6), row("b", 1, 1.0)))
+    assert group.deviation("miou_window") == pytest.approx(math.sqrt(2 * 0.05**2))
+    assert math.isnan(Group((row("a", 0, 0.5), row("b", 0, 0.9))).deviation("miou_window"))
+    assert math.isnan(group.mean("late_miou_window"))
+    assert math.isnan(Group((row("a", 0, 0.5), row("b", 1, 0.9))).deviation("miou_window"))
+
+
+def test_only_schemes_that_met_every_recording_are_complete() -> None:
+    rows = [row("a", 0, 0.5), row("b", 0, 0.9), dataclasses.replace(row("a", 0, 0.4), scheme="none")]
+    groups = by_scheme(rows)
+    assert [group.scheme for group in groups] == ["ams", "none"]
+    assert [group.scheme for group in complete(groups)] == ["ams"]
+    assert describe_missing(groups) == "Of 2 recordings, none on 1: means over different recordings cannot be compared."
+    assert not describe_missing(groups[:1])

@@ -1,0 +1,18 @@
+import io
+
+from rich.console import Console
+from tests.evaluation.outcomes import RUNS, outcome, runs_of
+
+from ams_eval.summary import summarise
+from ams_eval.summary_table import draw_summary
+
+LONG_NAME = runs_of(outcome("paper:selection=random:fraction=0.01"))
+
+
+def test_the_table_for_a_terminal_fits_it() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(draw_summary(summarise(RUNS + LONG_NAME)))
+    lines = console.export_text().splitlines()
+    (ams,) = (line for line in lines if line.strip().startswith("ams"))
+    assert "4.8" in ams
+    assert "…" not in "".join(lines)
