@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import Allowance, TokenBucket
 from ams_common.classes import ClassSet, SegmentationClass
 from ams_common.clock import SystemClock
 from ams_common.errors import AmsError
@@ -156,7 +156,7 @@ class FakeBackend:
     def __init__(self, offered: Offer, *, refusal: AmsError | None = None, downlink_bps: int = 0, burst_bytes: int = 1) -> None:
         self.offer = offered
         self.refusal = refusal
-        self._downlink = TokenBucket(downlink_bps, burst_bytes, SystemClock())
+        self._downlink = TokenBucket(Allowance(bps=downlink_bps, burst_bytes=burst_bytes), SystemClock())
         self.connections = Mailbox()
 
     async def connect(self, hello: Hello, outlet: Outlet) -> Connection:

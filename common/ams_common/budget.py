@@ -1,24 +1,38 @@
 """Byte budgets: how much may be sent, and when.
 
-Rates are in bits per second with 1 kbit = 1000 bit; a rate of 0 means no limit. A budget counts everything on the wire, so what
-is planned for video or parameters leaves room for framing: FRAMING_FRACTION of the budget for protobuf, HTTP/2, TLS and TCP/IP
-headers (40 of 1,500 bytes a segment, 22 a TLS record, 9 an HTTP/2 frame: 3.4 % of full segments), and MESSAGE_BYTES an
-interval for the small messages that go the same way (acknowledgements, control, keepalive).
+Rates are in bits per second with 1 kbit = 1000 bit; a rate of 0 means no limit. A budget counts everything on the wire, as
+`ams_common.framing` says: messages with all their headers, what receiving the other direction's messages costs in this one,
+opening connections, and keeping them open. What is planned for video or parameters leaves room for all of that.
+
+The promise: over any window of 10 s or more at most rate x window + `burst_bytes` go. Large messages wait until the bucket
+holds them and the reserve, small ones until it holds them, and what nobody can hold back (the receipts of TCP and HTTP/2) is
+paid for afterwards: for that is the reserve.
 """
 
 import math
 import threading
+from dataclasses import dataclass
 
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
+from ams_common.framing import HEADER_BYTES, UPKEEP_BPS, largest_message_bytes, sent_bytes
 
-FRAMING_FRACTION = 0.05
 MESSAGE_BYTES = 1024
+"""What the small messages of an interval take: acknowledgements, control, what is in a batch or update beside its payload."""
+RECEIPT_FRACTION = 0.04
+"""What receipts take of the other direction's traffic in messages of 16 kB and more: 3.1 to 3.9 %."""
+MOST_UNEVEN = 4
+"""A budget is held to so many times the other one, so that its receipts find room there."""
 REFERENCE_UPLINK_BPS = 200_000
 """What a batch aims at when the uplink has no limit: the rate of the AMS paper."""
-BURST_S = 10.0
-"""A budget may be spent this many seconds at once after a silence: one batch or update of the default interval."""
+BURST_S = 12.0
+"""A budget may be spent this many seconds at once after a silence: a message of ten seconds and the reserve."""
+LEAST_BURST_BYTES = 32_000
+"""Burst of slow links: a welcome with the names of a model's tensors has up to 25 kB."""
+RESERVE_FRACTION = 1 / 6
+"""Part of the burst that large messages leave for what cannot wait."""
 UNLIMITED_PARAMETERS = 2**63 - 1
+MOST_MESSAGE_BYTES = 2**31 - 1
 LEAST_BATCH_BYTES = 4096
 """One strongly compressed frame and its parameter sets."""
 LEAST_UPDATE_BYTES = 4096
@@ -26,8 +40,45 @@ LEAST_UPDATE_BYTES = 4096
 
 
 def burst_bytes(rate_bps: int) -> int:
-    """Return the bytes that a budget of `rate_bps` may spend at once after a silence, at least 1."""
-    return max(1, int(BURST_S * rate_bps / 8))
+    """Return the bytes that a budget of `rate_bps` may spend at once after a silence."""
+    return max(LEAST_BURST_BYTES, int(BURST_S * rate_bps / 8))
+
+
+def largest_payload_bytes(rate_bps: int) -> int:
+    """Return the bytes that the payload of one batch or update may have at most, so that it fits the burst of `rate_bps`."""
+    return payload_bytes(burst_bytes(rate_bps) * (1 - RESERVE_FRACTION))
+
+
+def even_rates(uplink_bps: int, downlink_bps: int) -> tuple[int, int]:
+    """Return both budgets, each held to MOST_UNEVEN times the other where that has a limit."""
+    if uplink_bps == 0 or downlink_bps == 0:
+        smaller = uplink_bps or downlink_bps
+        return uplink_bps or MOST_UNEVEN * smaller, downlink_bps or MOST_UNEVEN * smaller
+    return min(uplink_bps, MOST_UNEVEN * downlink_bps), min(downlink_bps, MOST_UNEVEN * uplink_bps)
+
+
+def planned_bps(rate_bps: float, other_bps: float) -> float:
+    """Return what of a budget is left for messages, at least 1, when the other direction uses its own; 0 for no limit."""
+    return max(1.0, rate_bps - UPKEEP_BPS - RECEIPT_FRACTION * other_bps) if rate_bps else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """What a TokenBucket lets through."""
+
+    bps: float
+    """Bits per second that flow in; 0 for no limit."""
+    burst_bytes: int
+    """Bytes that may go at once after a silence, at least 1."""
+    reserve_bytes: int = 0
+    """Part of the burst that large messages leave for what cannot wait."""
+
+
+def allowance(rate_bps: int) -> Allowance:
+    """Return what a budget of `rate_bps` allows, less what keeping a connection open takes."""
+    burst = burst_bytes(rate_bps)
+    bps = max(rate_bps / 2, rate_bps - UPKEEP_BPS)
+    return Allowance(bps=bps, burst_bytes=burst, reserve_bytes=int(RESERVE_FRACTION * burst))
 
 
 class TokenBucket:
@@ -37,56 +88,78 @@ class TokenBucket:
     than the burst waits for a full bucket and is paid for afterwards: its own size then takes the place of the burst.
     """
 
-    def __init__(self, rate_bps: int, burst_bytes: int, clock: Clock) -> None:
-        """Start with a full bucket.
-
-        Args:
-            rate_bps: bits per second that flow in; 0 for no limit.
-            burst_bytes: bytes that may go at once after a silence.
-            clock: time.
-        """
-        assert rate_bps >= 0
-        assert burst_bytes > 0
-        self._bytes_per_s = rate_bps / 8
-        self._burst_bytes = burst_bytes
+    def __init__(self, allowed: Allowance, clock: Clock) -> None:
+        """Start with a full bucket."""
+        assert allowed.bps >= 0
+        assert allowed.burst_bytes > allowed.reserve_bytes >= 0
+        self._allowed = allowed
         self._clock = clock
         self._lock = threading.Lock()
-        self._level_bytes = float(burst_bytes)
+        self._level_bytes = float(allowed.burst_bytes)
         self._filled_at_s = clock.now_s()
 
-    def wait_s(self, size_bytes: int) -> float:
-        """Return the seconds until `size_bytes` may go; 0.0 when they may go now."""
-        if self._bytes_per_s == 0:
-            return 0.0
+    @property
+    def room_bytes(self) -> float:
+        """Bytes that large messages may have now, the reserve left; what is owed is below 0."""
         with self._lock:
-            missing = min(size_bytes, self._burst_bytes) - self._fill()
-        # Half a byte of slack: after sleeping for the time that was asked for, rounding must not ask for more.
-        return missing / self._bytes_per_s if missing > 0.5 else 0.0
+            return self._fill() - self._allowed.reserve_bytes
+
+    @property
+    def largest_message_bytes(self) -> int:
+        """Protobuf bytes of a large message that the burst has room for."""
+        allowed = self._allowed
+        return largest_message_bytes(allowed.burst_bytes - allowed.reserve_bytes) if allowed.bps else MOST_MESSAGE_BYTES
+
+    def change(self, allowed: Allowance) -> None:
+        """Let through what is `allowed` from now on; debts stay, and so does what was saved as far as the new burst goes."""
+        with self._lock:
+            self._fill()
+            self._allowed = allowed
+            self._level_bytes = min(self._level_bytes, float(allowed.burst_bytes))
+
+    def wait_s(self, size_bytes: int) -> float:
+        """Return the seconds until a large message of `size_bytes` may go and leave the reserve; 0.0 when it may go now."""
+        return self._wait_s(size_bytes, self._allowed.reserve_bytes)
+
+    def urgent_wait_s(self, size_bytes: int) -> float:
+        """Return the seconds until a small message of `size_bytes` may go, which may use the reserve."""
+        return self._wait_s(size_bytes, 0)
 
     def duration_s(self, size_bytes: int) -> float:
         """Return the seconds until `size_bytes` have gone in messages smaller than the burst, if nothing else goes."""
-        if self._bytes_per_s == 0:
+        if self._allowed.bps == 0:
             return 0.0
         with self._lock:
-            return max(0.0, size_bytes - self._fill()) / self._bytes_per_s
-
-    @property
-    def level_bytes(self) -> float:
-        """Bytes that may go now, negative while earlier ones are still to be paid for; of no meaning without a limit."""
-        with self._lock:
-            return self._fill()
+            missing = size_bytes + self._allowed.reserve_bytes - self._fill()
+            return max(0.0, missing) * 8 / self._allowed.bps
 
     def spend(self, size_bytes: int) -> None:
         """Take `size_bytes` out; what is sent without waiting becomes a debt that later messages wait for."""
-        if self._bytes_per_s == 0:
+        if self._allowed.bps == 0:
             return
         with self._lock:
             self._level_bytes = self._fill() - size_bytes
 
+    def settle(self, size_bytes: int) -> None:
+        """Note that `size_bytes` which were spent before may have left only now, held up on their way."""
+        if self._allowed.bps == 0:
+            return
+        with self._lock:
+            self._level_bytes = min(self._fill(), float(self._allowed.burst_bytes - size_bytes))
+
+    def _wait_s(self, size_bytes: int, reserve_bytes: int) -> float:
+        allowed = self._allowed
+        if allowed.bps == 0:
+            return 0.0
+        with self._lock:
+            missing = min(size_bytes + reserve_bytes, allowed.burst_bytes) - self._fill()
+        # Half a byte of slack: after sleeping for the time that was asked for, rounding must not ask for more.
+        return missing * 8 / allowed.bps if missing > 0.5 else 0.0
+
     def _fill(self) -> float:
         now_s = self._clock.now_s()
-        flowed_in = (now_s - self._filled_at_s) * self._bytes_per_s
-        self._level_bytes = min(self._burst_bytes, self._level_bytes + flowed_in)
+        flowed_in = (now_s - self._filled_at_s) * self._allowed.bps / 8
+        self._level_bytes = min(self._allowed.burst_bytes, self._level_bytes + flowed_in)
         self._filled_at_s = now_s
         return self._level_bytes
 
@@ -94,14 +167,15 @@ class TokenBucket:
 def batch_target_bytes(uplink_bps: float, interval_s: float) -> int:
     """Return the bytes of video that one batch may have, at least 0, when one batch goes every `interval_s` seconds.
 
-    Without a limit (`uplink_bps` 0) a batch aims at REFERENCE_UPLINK_BPS.
+    `uplink_bps` is what is planned for messages (`planned_bps`). Without a limit (0) a batch aims at REFERENCE_UPLINK_BPS.
     """
-    return payload_bytes((uplink_bps or REFERENCE_UPLINK_BPS) * interval_s / 8)
+    rate_bps = uplink_bps or REFERENCE_UPLINK_BPS
+    return min(largest_payload_bytes(int(rate_bps)), payload_bytes(rate_bps * interval_s / 8))
 
 
 def payload_bytes(wire_bytes: float) -> int:
     """Return how many of the `wire_bytes` of an interval, at least 0, are left for the batch or update that goes in it."""
-    return max(0, int(wire_bytes * (1 - FRAMING_FRACTION)) - MESSAGE_BYTES)
+    return max(0, largest_message_bytes(wire_bytes) - MESSAGE_BYTES)
 
 
 def least_uplink_bps(interval_s: float) -> int:
@@ -114,9 +188,10 @@ def least_downlink_bps(interval_s: float) -> int:
     return _least_bps(LEAST_UPDATE_BYTES, interval_s)
 
 
-def _least_bps(payload_bytes: int, interval_s: float) -> int:
-    # One byte more than needed, because payload_bytes rounds down.
-    return int((payload_bytes + MESSAGE_BYTES + 1) * 8 / (1 - FRAMING_FRACTION) / interval_s) + 1
+def _least_bps(size_bytes: int, interval_s: float) -> int:
+    # Two segments' headers more than needed, because largest_message_bytes may miss the largest by so much.
+    wire_bytes = sent_bytes(size_bytes + MESSAGE_BYTES) + 2 * HEADER_BYTES
+    return int(wire_bytes * 8 / interval_s) + UPKEEP_BPS + 1
 
 
 def require_workable(uplink_bps: int, downlink_bps: int, interval_s: float) -> None:

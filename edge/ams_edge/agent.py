@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from random import SystemRandom
 from types import TracebackType
 
-from ams_common.budget import TokenBucket, burst_bytes
+from ams_common.budget import TokenBucket, allowance, even_rates
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
@@ -41,7 +41,7 @@ from ams_edge.link import Link
 from ams_edge.patcher import Patcher, PatcherWorker
 from ams_edge.providers import choose_backend
 from ams_edge.sampler import Sampler
-from ams_edge.settings import AgentSettings
+from ams_edge.settings import AgentSettings, DeviceConfig
 from ams_edge.sinks import Sink, check_outputs, open_sinks
 from ams_edge.statistics import Statistics
 from ams_edge.store import ModelStore, StoredModel
@@ -140,12 +140,12 @@ class Agent:
         self._events.close()
 
     def _make_link(self) -> Link:
-        rate_bps = round(1000 * self._settings.uplink_kbps)
+        uplink_bps, _ = budgets_of(self._settings)
         return Link(
             self._settings,
             make_hello=self._hello,
             on_event=self._on_event,
-            uplink=TokenBucket(rate_bps, burst_bytes(rate_bps), self._clock),
+            uplink=TokenBucket(allowance(uplink_bps), self._clock),
             clock=self._clock,
             random=SystemRandom(),
         )
@@ -230,13 +230,14 @@ class Agent:
 
     def _hello(self) -> Hello:
         settings = self._settings
+        uplink_bps, downlink_bps = budgets_of(settings)
         return Hello(
             device_id=settings.device_id,
             run_id=self._run_id,
             student=settings.student,
             class_set=settings.class_set,
-            uplink_bps=round(1000 * settings.uplink_kbps),
-            downlink_bps=round(1000 * settings.downlink_kbps),
+            uplink_bps=uplink_bps,
+            downlink_bps=downlink_bps,
             codecs=(DEFAULT_CODEC, *(name for name in CODECS if name != DEFAULT_CODEC)),
             provider=self._patcher.provider,
             build_time_ms=self._patcher.build_time_ms,
@@ -312,3 +313,8 @@ class Agent:
         """Ask for the whole weights, since the next updates will not fit either (patcher thread)."""
         self._events.write("refused", reason=str(error))
         self._link.request_snapshot(str(error))
+
+
+def budgets_of(settings: DeviceConfig) -> tuple[int, int]:
+    """Return uplink and downlink budget in bit/s as the device keeps them, each at most MOST_UNEVEN times the other."""
+    return even_rates(round(1000 * settings.uplink_kbps), round(1000 * settings.downlink_kbps))

@@ -10,9 +10,11 @@ import grpc.aio
 
 from ams_common.budget import TokenBucket
 from ams_common.errors import ProtocolError
+from ams_common.flights import Flights
+from ams_common.framing import receipt_bytes, sent_bytes
 from ams_common.messages import ClientMessage, Drain, FrameBatch
 from ams_common.proto import adaptation_pb2 as pb
-from ams_common.session.client import ClientEvent, ClientSession, ProblemReported
+from ams_common.session.client import BatchTaken, ClientEvent, ClientSession, ProblemReported
 from ams_common.wire import client_message_to_proto, server_message_from_proto
 
 WELCOME_TIMEOUT_S = 60.0
@@ -38,13 +40,15 @@ class EdgeStream:
     call: Call
     session: ClientSession
     uplink: TokenBucket
-    """Budget: batches wait for it, small messages are only counted."""
+    """Budget: all messages wait for it, batches longer; receipts of what comes in are counted."""
     traffic: Traffic
     wake: asyncio.Event
     """Set whenever the session may have something new to send."""
     stopped: asyncio.Event
     """Set when the edge takes its leave; the session has queued its drain then."""
     on_event: Callable[[ClientEvent], None]
+    flights: Flights
+    """Batches that were sent on this stream and not acknowledged, by their ids."""
 
     async def run(self) -> ProblemReported | None:
         """Send and receive until either side ends the stream; return the server's reason if it was an error.
@@ -54,25 +58,26 @@ class EdgeStream:
             asyncio.TimeoutError: no welcome came.
             AmsError: the server sent what it may not.
         """
-        tasks = {asyncio.ensure_future(part) for part in (self._receive(), self._send(), self._take_leave())}
+        parts = (self._receive(), self._send(), self._take_leave(), self._require_welcome())
+        tasks = {asyncio.ensure_future(part) for part in parts}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(task for task in tasks if task.done()).result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
 
     async def _receive(self) -> ProblemReported | None:
         while True:
-            timeout_s = None if self.session.welcomed else WELCOME_TIMEOUT_S
-            proto = await asyncio.wait_for(self.call.read(), timeout_s)
+            proto = await self.call.read()
             if proto is None:
                 raise ProtocolError("message is no protobuf of this protocol")
             if not isinstance(proto, pb.ServerMessage):
                 return None
             self.traffic.received_bytes += proto.ByteSize()
+            self.uplink.spend(receipt_bytes(proto.ByteSize()))
             for event in self.session.receive(server_message_from_proto(proto)):
+                if isinstance(event, BatchTaken) and (flight := self.flights.arrive(event.batch_id)):
+                    self.uplink.settle(flight.wire_bytes)
                 self.on_event(event)
                 if isinstance(event, ProblemReported):
                     return event
@@ -85,15 +90,19 @@ class EdgeStream:
                 await self._wait_for_more(None)
                 continue
             proto = client_message_to_proto(message)
-            wait_s = self.uplink.wait_s(proto.ByteSize()) if isinstance(message, FrameBatch) else 0.0
+            wire_bytes = sent_bytes(proto.ByteSize())
+            wait = self.uplink.wait_s if isinstance(message, FrameBatch) else self.uplink.urgent_wait_s
+            wait_s = wait(wire_bytes)
             if wait_s > 0:
                 await self._wait_for_more(wait_s)
                 continue
             self.session.pop()
+            if isinstance(message, FrameBatch):
+                self.flights.depart(message.batch_id, wire_bytes)
+            self.uplink.spend(wire_bytes)
             await self._write(message, proto)
 
     async def _write(self, message: ClientMessage, proto: pb.ClientMessage) -> None:
-        self.uplink.spend(proto.ByteSize())
         self.traffic.sent_bytes += proto.ByteSize()
         try:
             await self.call.write(proto)
@@ -107,10 +116,29 @@ class EdgeStream:
         await wait_for(self.wake, timeout_s)
         self.wake.clear()
 
+    async def _require_welcome(self) -> None:
+        """Raise asyncio.TimeoutError when no welcome comes."""
+        await asyncio.sleep(WELCOME_TIMEOUT_S)
+        if not self.session.welcomed:
+            raise asyncio.TimeoutError
+        await asyncio.Future()
+
     async def _take_leave(self) -> None:
         await self.stopped.wait()
         if self.session.welcomed:
             await asyncio.sleep(DRAIN_S)
+
+
+async def _end(tasks: "set[asyncio.Task[ProblemReported | None]]") -> None:
+    """Cancel what still runs, and let go of all.
+
+    An error holds the frames that it came through. A frame that held the task with the error would keep the call until the next
+    garbage collection, and with it the channel, which goes on connecting by itself.
+    """
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
 
 
 async def wait_for(event: asyncio.Event, timeout_s: float | None) -> None:

@@ -19,6 +19,8 @@ from ams_common.address import PeerAddress
 from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import AmsError
+from ams_common.flights import Flights
+from ams_common.framing import CONNECTION_BYTES, READ_AHEAD_BYTES
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, FrameBatch, Hello
 from ams_common.proto.adaptation_pb2_grpc import AdaptationStub
 from ams_common.session.client import ClientEvent, ClientSession, ControlChanged, Disconnected, ProblemReported
@@ -51,7 +53,7 @@ class LinkConfig(PartConfig):
 
     server: PeerAddress = "localhost:50051"
     """Server to learn from, host:port."""
-    keepalive_s: float = Field(default=8.0, ge=2.0, le=600.0)
+    keepalive_s: float = Field(default=8.0, ge=6.0, le=600.0)
     """A silent server is asked for a sign of life after so many seconds; without one the edge reconnects."""
     outbox_batches: int = Field(default=4, ge=1, le=64)
     """Batches kept while the server cannot take them; the oldest is dropped when there are more."""
@@ -76,7 +78,7 @@ class Link:
             config: where to connect to.
             make_hello: called on the link's thread for every attempt, so that it tells what is held then.
             on_event: called on the link's thread with everything that the server says; must return quickly.
-            uplink: budget; batches wait for it, small messages are only counted.
+            uplink: budget, for all streams one after the other.
             clock: time between two requests for a snapshot.
             random: spreads the retries of many edges.
         """
@@ -159,9 +161,9 @@ class Link:
         self._stopped.set()
 
     def _add_batch(self, batch: FrameBatch) -> None:
-        if batch.payload_bytes > MAX_BATCH_BYTES:
-            size = batch.payload_bytes
-            _log.warning("batch %d of %d bytes is dropped: at most %d can be sent", batch.batch_id, size, MAX_BATCH_BYTES)
+        most = min(MAX_BATCH_BYTES, self._uplink.largest_message_bytes)
+        if batch.payload_bytes > most:
+            _log.warning("batch %d of %d bytes is dropped: at most %d can be sent", batch.batch_id, batch.payload_bytes, most)
             self._outbox.dropped += 1
             return
         self._outbox.add(batch)
@@ -195,12 +197,14 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._ready.set()
         while not self._stopped.is_set():
-            await wait_for(self._stopped, await self._connect_once())
+            wait_s = self._uplink.urgent_wait_s(CONNECTION_BYTES)
+            await wait_for(self._stopped, wait_s or await self._connect_once())
         # gRPC tells the end of a call a moment late; to a closed loop, that costs other loops of the process their events.
         await asyncio.sleep(LAST_EVENTS_S)
 
     async def _connect_once(self) -> float:
         """Hold one stream as long as it lasts; return the seconds until the next attempt."""
+        self._uplink.spend(CONNECTION_BYTES)
         self._session = ClientSession(self._make_hello(), self._outbox, self._incoming)
         try:
             problem = await self._hold_stream(self._session)
@@ -226,6 +230,7 @@ class Link:
                 wake=self._wake,
                 stopped=self._stopped,
                 on_event=self._receive_event,
+                flights=Flights(self._clock),
             )
             return await stream.run()
 
@@ -271,6 +276,11 @@ def _channel_options(config: LinkConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", MAX_BATCH_BYTES + FRAMING_BYTES),
         # Each attempt is a fresh connection, without the back-off of the one before.
         ("grpc.use_local_subchannel_pool", 1),
+        # It would send a message again by itself, and without paying for it.
+        ("grpc.enable_retries", 0),
+        # Pings that measure the bandwidth would take a part of a small one.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
         # A proxy of the environment is meant for web pages, not for a stream that stays open for days.
         ("grpc.enable_http_proxy", 0),
     ]

@@ -17,6 +17,7 @@ from ams_common.budget import TokenBucket, require_workable
 from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
+from ams_common.framing import sent_bytes
 from ams_common.layout import Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
@@ -310,7 +311,8 @@ def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_
     chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
     updates = [len(message.payload) for message in messages if isinstance(message, Update)]
     size_bytes = sum(chunks) + sum(updates)
-    duration = f", {downlink.duration_s(size_bytes):.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
+    wire_bytes = sum(map(sent_bytes, chunks + updates))
+    duration = f", {downlink.duration_s(wire_bytes):.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
     what = _content(messages, len(updates))
     return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
 

@@ -9,8 +9,11 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from ams_common.budget import TokenBucket
+from ams_common.clock import Clock
 from ams_common.errors import ProtocolError
-from ams_common.messages import ClientMessage, Drain, Hello, ModelChunk, Problem, ServerMessage, Update
+from ams_common.flights import Flights
+from ams_common.framing import CONNECTION_BYTES, receipt_bytes, sent_bytes
+from ams_common.messages import Applied, ClientMessage, Drain, Hello, ModelChunk, Problem, ServerMessage, Update, Welcome
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.server import HelloReceived, ServerEvent, ServerSession
 from ams_common.wire import client_message_from_proto, server_message_to_proto
@@ -27,7 +30,7 @@ class Connection(Protocol):
 
     @property
     def downlink(self) -> TokenBucket:
-        """Budget of the device, the same one for all its streams: the model waits for it, small messages only count."""
+        """Budget of the device, the same one for all its streams; all messages wait for it, those of the model longer."""
         ...
 
     def greeting(self) -> Sequence[ServerMessage]:
@@ -56,7 +59,7 @@ class Connection(Protocol):
 class DeviceStream:
     """A stream and its session; the daemon uses it as its `Outlet`."""
 
-    def __init__(self, context: Context, session: ServerSession) -> None:
+    def __init__(self, context: Context, session: ServerSession, clock: Clock) -> None:
         """Wrap the stream of `context`; to be made on the loop that runs it."""
         self._context = context
         self._session = session
@@ -65,6 +68,8 @@ class DeviceStream:
         self._task = asyncio.current_task()
         self._wake = asyncio.Event()
         self._halted = False
+        self._flights = Flights(clock)
+        """Updates that were sent and not reported as applied, by their versions."""
         self.ended = asyncio.Event()
         """Set by the service once nothing of this stream is left."""
 
@@ -111,6 +116,7 @@ class DeviceStream:
             AmsError: the edge sent what it may not, or `connection` cannot go on.
         """
         self._connection = connection
+        connection.downlink.spend(CONNECTION_BYTES)
         self._session.greet(await asyncio.to_thread(connection.greeting))
         reader, writer = asyncio.ensure_future(self._read_all(connection)), asyncio.ensure_future(self._write_all())
         try:
@@ -147,6 +153,8 @@ class DeviceStream:
 
     async def _read_all(self, connection: Connection) -> None:
         while (message := await self._read()) is not None:
+            if isinstance(message, Applied) and (flight := self._flights.arrive(message.version)):
+                connection.downlink.settle(flight.wire_bytes)
             for event in self._session.receive(message):
                 connection.deliver(event)
             self._wake.set()
@@ -156,7 +164,11 @@ class DeviceStream:
             proto = await self._context.read()
         except DecodeError as error:
             raise ProtocolError("message is no protobuf of this protocol") from error
-        return client_message_from_proto(proto) if isinstance(proto, pb.ClientMessage) else None
+        if not isinstance(proto, pb.ClientMessage):
+            return None
+        if self._connection is not None:
+            self._connection.downlink.spend(receipt_bytes(proto.ByteSize()))
+        return client_message_from_proto(proto)
 
     async def _write_all(self) -> None:
         while not (self._session.finished or self._halted):
@@ -166,17 +178,27 @@ class DeviceStream:
                 await self._wake.wait()
                 continue
             proto = server_message_to_proto(message)
-            wait_s = self._wait_s(message, proto.ByteSize())
+            wire_bytes = sent_bytes(proto.ByteSize())
+            wait_s = self._wait_s(message, wire_bytes)
             if wait_s > 0:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait_s)
                 continue
             self._session.pop()
-            if self._connection is not None:
-                self._connection.downlink.spend(proto.ByteSize())
+            self._spend(message, wire_bytes)
             await self._context.write(proto)
 
-    def _wait_s(self, message: ServerMessage, size: int) -> float:
-        if self._connection is None or not isinstance(message, ModelChunk | Update):
+    def _wait_s(self, message: ServerMessage, wire_bytes: int) -> float:
+        """Return the seconds until a message may go; the last one of a stream does not wait."""
+        if self._connection is None or isinstance(message, Drain | Problem):
             return 0.0
-        return self._connection.downlink.wait_s(size)
+        downlink = self._connection.downlink
+        wait = downlink.wait_s if isinstance(message, Welcome | ModelChunk | Update) else downlink.urgent_wait_s
+        return wait(wire_bytes)
+
+    def _spend(self, message: ServerMessage, wire_bytes: int) -> None:
+        if self._connection is None:
+            return
+        self._connection.downlink.spend(wire_bytes)
+        if isinstance(message, Update):
+            self._flights.depart(message.version, wire_bytes)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ams_common.budget import TokenBucket, burst_bytes
+from ams_common.budget import TokenBucket, allowance, largest_payload_bytes, planned_bps
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
-from ams_common.messages import MAX_BATCH_BYTES, Control, FrameBatch, ModelManifest, Update
+from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control, FrameBatch, ModelManifest, Update
 from ams_common.settings import PartConfig
 from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
@@ -65,6 +65,16 @@ class DeviceBudget:
     uplink_bps: int
     downlink_bps: int
 
+    @property
+    def planned_uplink_bps(self) -> float:
+        """Part of the uplink that batches may be planned for; 0 for no limit."""
+        return planned_bps(self.uplink_bps, self.downlink_bps)
+
+    @property
+    def planned_downlink_bps(self) -> float:
+        """Part of the downlink that updates may be planned for; 0 for no limit."""
+        return planned_bps(self.downlink_bps, self.uplink_bps)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mirror:
@@ -99,7 +109,7 @@ class EdgeSession:
         self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
         self.lock = threading.Lock()
         """Held while mirror and trainer do not belong together, and by those who need them to."""
-        self.downlink = self._full_bucket()
+        self.downlink = TokenBucket(allowance(self.budget.downlink_bps), self.clock)
         """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
         self.steps_taken = 0
         """Optimiser steps so far, those of undone phases included."""
@@ -111,11 +121,10 @@ class EdgeSession:
         self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
 
     def change_budget(self, budget: DeviceBudget) -> None:
-        """Keep to `budget` from now on; what was spent counts on while the rate is the same."""
-        same_rate = budget.downlink_bps == self.budget.downlink_bps
+        """Keep to `budget` from now on; debts stay."""
+        if budget.downlink_bps != self.budget.downlink_bps:
+            self.downlink.change(allowance(budget.downlink_bps))
         self.budget = budget
-        if not same_rate:
-            self.downlink = self._full_bucket()
 
     def state(self) -> State:
         """Return all that a later session of this device needs to go on from the mirror: copies, or what never changes.
@@ -151,10 +160,6 @@ class EdgeSession:
         chain = tuple(sorted(updates, key=lambda update: update.version))[-UPDATES_IN_STATE:]
         self.mirror = Mirror(version=version, weights=weights, digest=weights_digest(weights), recent_updates=chain)
 
-    def _full_bucket(self) -> TokenBucket:
-        rate_bps = self.budget.downlink_bps
-        return TokenBucket(rate_bps, burst_bytes(rate_bps), self.clock)
-
     def _start_run(self, run_id: bytes) -> None:
         """Forget what belongs to an earlier run of the device's process: its capture clock and its batch numbers."""
         self._run_id = run_id
@@ -166,7 +171,7 @@ class EdgeSession:
         """Return what the device should do from now on."""
         learner = self.learner
         width, height = self._frame_size
-        cadence = learner.cadence(self.budget.uplink_bps or learner.reference_uplink_bps)
+        cadence = learner.cadence(self.budget.planned_uplink_bps or learner.reference_uplink_bps)
         return Control(
             sampling_hz=learner.sampling_hz,
             batch_interval_s=cadence.interval_s,
@@ -260,7 +265,7 @@ class EdgeSession:
         return parameter_limit(self.rate_control, self.codec, self._update_limit_bytes(), self._bits_per_parameter)
 
     def _update_limit_bytes(self) -> int | None:
-        return update_limit_bytes(self.downlink, self.budget.downlink_bps, self.learner.update_interval_s)
+        return update_limit_bytes(self.downlink, self.budget.planned_downlink_bps, self.learner.update_interval_s)
 
     def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array, int]:
         """Return the coded update, the weights that it decodes to, from which training goes on, and how many it changes.
@@ -269,13 +274,24 @@ class EdgeSession:
             ModelError: a weight or its change is more than the codec can express.
         """
         trainer = self.learner.trainer
-        payload = self.codec.encode(base, trainer.vector(), indices, self._plan())
+        vector, plan = trainer.vector(), self._plan()
+        payload = self.codec.encode(base, vector, indices, plan)
+        if len(indices):
+            self._bits_per_parameter = 8 * len(payload) / len(indices)
+        while len(payload) > self._most_bytes and len(indices) > 1:
+            # A codec that keeps no limit, with changes that are harder to code than the last ones.
+            indices = largest_changes(base, vector, indices, int(0.95 * len(indices) * self._most_bytes / len(payload)))
+            payload = self.codec.encode(base, vector, indices, plan)
         update = self.codec.decode(payload, base)
         weights = apply_update(base, update)
         trainer.adopt(weights)
-        if len(indices):
-            self._bits_per_parameter = 8 * len(payload) / len(indices)
         return payload, weights, len(update.indices)
+
+    @property
+    def _most_bytes(self) -> int:
+        """Bytes that an update may have at most, so that the burst of the budget holds it."""
+        rate_bps = self.budget.downlink_bps
+        return largest_payload_bytes(rate_bps) if rate_bps else MAX_UPDATE_BYTES
 
     def _plan(self) -> EncodingPlan:
         trainer = self.learner.trainer
@@ -286,3 +302,10 @@ class EdgeSession:
             usual_change=trainer.usual_change,
             limit_bytes=self._update_limit_bytes(),
         )
+
+
+def largest_changes(base: Float32Array, vector: Float32Array, indices: Int64Array, count: int) -> Int64Array:
+    """Return the `count`, at least 1, of `indices`, int64 ascending, where `vector` differs most from `base`, float32 [P]."""
+    kept = max(1, count)
+    order = np.argpartition(-np.abs(vector[indices] - base[indices]), kept - 1)[:kept]
+    return np.sort(indices[order])

@@ -7,7 +7,7 @@ one that comes coarser.
 
 from pydantic import Field
 
-from ams_common.budget import LEAST_UPDATE_BYTES, UNLIMITED_PARAMETERS, TokenBucket, burst_bytes, payload_bytes
+from ams_common.budget import LEAST_UPDATE_BYTES, UNLIMITED_PARAMETERS, TokenBucket, payload_bytes
 from ams_common.settings import PartConfig
 from ams_common.sparse_update import UpdateCodec
 
@@ -24,18 +24,17 @@ class RateControlConfig(PartConfig):
     steps. At most --fraction of the parameters do."""
 
 
-def update_limit_bytes(bucket: TokenBucket, rate_bps: int, interval_s: float) -> int | None:
+def update_limit_bytes(bucket: TokenBucket, rate_bps: float, interval_s: float) -> int | None:
     """Return the bytes that the payload of an update may have that goes now; None for no limit (`rate_bps` 0).
 
-    That is what the bucket holds and, where updates are further apart than the burst lasts, what flows in meanwhile; at most
-    twice what an interval brings, and where the budget is overspent at least LEAST_UPDATE_BYTES, which then wait.
+    `rate_bps` is what is planned for messages (`planned_bps`). That is what the bucket holds beside its reserve, at most twice
+    what an interval brings, and where the budget is overspent at least LEAST_UPDATE_BYTES, which then wait.
     """
     if rate_bps == 0:
         return None
     inflow_bytes = rate_bps * interval_s / 8
-    beyond_burst = max(0.0, inflow_bytes - burst_bytes(rate_bps))
     least_bytes = min(LEAST_UPDATE_BYTES, payload_bytes(inflow_bytes))
-    return max(least_bytes, payload_bytes(min(bucket.level_bytes + beyond_burst, MOST_INTERVALS * inflow_bytes)))
+    return max(least_bytes, payload_bytes(min(bucket.room_bytes, MOST_INTERVALS * inflow_bytes)))
 
 
 def parameter_limit(config: RateControlConfig, codec: UpdateCodec, limit_bytes: int | None, bits_per_parameter: float) -> int:

@@ -14,6 +14,7 @@ from pydantic import Field
 from ams_common.address import Address, split_address
 from ams_common.clock import Clock
 from ams_common.errors import AmsError, CodecError, ConfigurationError, ProtocolError
+from ams_common.framing import READ_AHEAD_BYTES
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Drain, ErrorCode, Hello, Problem, ServerMessage
 from ams_common.proto.adaptation_pb2_grpc import AdaptationServicer, add_AdaptationServicer_to_server
 from ams_common.session.server import BatchLedger, RefusedError, ServerSession
@@ -87,7 +88,7 @@ class AdaptationService(AdaptationServicer):
     # The stub knows servicers that are iterators only; grpc.aio takes a coroutine that reads and writes by itself too.
     async def Adapt(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """Serve one stream to its end."""
-        stream = DeviceStream(context, ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S))
+        stream = DeviceStream(context, ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S), self._clock)
         try:
             await self._serve_stream(stream)
         except (asyncio.CancelledError, grpc.aio.BaseError):
@@ -205,6 +206,9 @@ def _server_options() -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * LEAST_PING_INTERVAL_S)),
         ("grpc.http2.max_pings_without_data", 0),
+        # Pings that measure the bandwidth would take a part of a small one.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
         ("grpc.max_receive_message_length", MAX_BATCH_BYTES + FRAMING_BYTES),
         ("grpc.max_send_message_length", MAX_UPDATE_BYTES + FRAMING_BYTES),
     ]

@@ -8,21 +8,34 @@ from hypothesis import strategies as st
 
 from ams_common.budget import (
     LEAST_BATCH_BYTES,
+    LEAST_BURST_BYTES,
+    MOST_UNEVEN,
+    RECEIPT_FRACTION,
+    Allowance,
     TokenBucket,
+    allowance,
     batch_target_bytes,
     burst_bytes,
+    even_rates,
+    largest_payload_bytes,
     least_downlink_bps,
     least_uplink_bps,
     payload_bytes,
+    planned_bps,
     require_workable,
 )
 from ams_common.clock import ManualClock
 from ams_common.errors import ConfigurationError
+from ams_common.framing import UPKEEP_BPS, receipt_bytes, sent_bytes
+
+
+def bucket_of(rate_bps: int, burst_bytes: int, clock: ManualClock, reserve_bytes: int = 0) -> TokenBucket:
+    return TokenBucket(Allowance(bps=rate_bps, burst_bytes=burst_bytes, reserve_bytes=reserve_bytes), clock)
 
 
 def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(rate_bps=8000, burst_bytes=500, clock=clock)
+    bucket = bucket_of(8000, 500, clock)
     assert bucket.wait_s(500) == 0.0
     bucket.spend(500)
     assert bucket.wait_s(250) == pytest.approx(0.25)
@@ -33,26 +46,26 @@ def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
 
 def test_the_duration_of_many_messages_is_that_of_what_may_not_go_at_once() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(rate_bps=8000, burst_bytes=500, clock=clock)
+    bucket = bucket_of(8000, 500, clock)
     assert bucket.duration_s(400) == 0.0
     assert bucket.duration_s(2500) == pytest.approx(2.0)
     bucket.spend(600)
     assert bucket.duration_s(400) == pytest.approx(0.5)
 
 
-def test_the_level_is_what_may_go_or_what_is_owed() -> None:
+def test_the_room_is_what_may_go_or_what_is_owed() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(rate_bps=8000, burst_bytes=500, clock=clock)
-    assert bucket.level_bytes == 500
+    bucket = bucket_of(8000, 500, clock)
+    assert bucket.room_bytes == 500
     bucket.spend(800)
-    assert bucket.level_bytes == -300
+    assert bucket.room_bytes == -300
     clock.sleep(0.4)
-    assert bucket.level_bytes == pytest.approx(100)
+    assert bucket.room_bytes == pytest.approx(100)
 
 
 def test_silence_saves_up_one_burst_and_no_more() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(8000, 500, clock)
+    bucket = bucket_of(8000, 500, clock)
     clock.sleep(3600)
     bucket.spend(500)
     assert bucket.wait_s(1) == pytest.approx(0.001)
@@ -60,7 +73,7 @@ def test_silence_saves_up_one_burst_and_no_more() -> None:
 
 def test_a_message_larger_than_the_burst_waits_for_a_full_bucket_and_is_paid_for_later() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(8000, 500, clock)
+    bucket = bucket_of(8000, 500, clock)
     bucket.spend(100)
     assert bucket.wait_s(2000) == pytest.approx(0.1)
     clock.sleep(0.1)
@@ -69,11 +82,11 @@ def test_a_message_larger_than_the_burst_waits_for_a_full_bucket_and_is_paid_for
 
 
 def test_without_a_limit_nothing_takes_time() -> None:
-    assert TokenBucket(rate_bps=0, burst_bytes=1, clock=ManualClock()).duration_s(10**9) == 0.0
+    assert bucket_of(0, 1, ManualClock()).duration_s(10**9) == 0.0
 
 
 def test_without_a_limit_nothing_waits() -> None:
-    bucket = TokenBucket(0, 1, ManualClock())
+    bucket = bucket_of(0, 1, ManualClock())
     bucket.spend(10**9)
     assert bucket.wait_s(10**9) == 0.0
 
@@ -91,7 +104,7 @@ def test_over_any_window_no_more_than_rate_and_burst(
     rate_bps: int, burst_bytes: int, start_s: float, steps: list[tuple[int, float]]
 ) -> None:
     clock = ManualClock(start_s)
-    bucket = TokenBucket(rate_bps, burst_bytes, clock)
+    bucket = bucket_of(rate_bps, burst_bytes, clock)
     sent: list[tuple[float, int]] = []
     for size_bytes, pause_s in steps:
         clock.sleep(pause_s)
@@ -108,7 +121,7 @@ def test_over_any_window_no_more_than_rate_and_burst(
 
 def test_threads_do_not_lose_what_others_spend() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(8000, 1, clock)
+    bucket = bucket_of(8000, 1, clock)
 
     def spend_often() -> None:
         for _ in range(1000):
@@ -122,15 +135,101 @@ def test_threads_do_not_lose_what_others_spend() -> None:
     assert bucket.wait_s(1) == pytest.approx(4.0)
 
 
-def test_the_burst_is_one_default_interval_of_the_rate() -> None:
-    assert burst_bytes(200_000) == 250_000
-    assert burst_bytes(0) == 1, "a bucket without a limit still needs some size"
+def test_large_messages_leave_the_reserve_for_what_cannot_wait() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 600, clock, reserve_bytes=100)
+    assert bucket.largest_message_bytes < 500
+    assert bucket.wait_s(500) == 0.0
+    bucket.spend(500)
+    assert bucket.urgent_wait_s(100) == 0.0
+    assert bucket.urgent_wait_s(101) == pytest.approx(0.001)
+    assert bucket.wait_s(1) == pytest.approx(0.001)
+    assert bucket.duration_s(1) == pytest.approx(0.001)
+    bucket.spend(400)
+    assert bucket.urgent_wait_s(100) == pytest.approx(0.4), "what did not wait is a debt for small messages too"
+
+
+def test_a_change_keeps_the_debt_and_the_saving() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 5000, clock)
+    bucket.spend(6000)
+    bucket.change(Allowance(bps=80_000, burst_bytes=50_000))
+    assert bucket.wait_s(1000) == pytest.approx(0.2), "1000 of debt and 1000 to send, ten times as fast"
+    clock.sleep(1.0)
+    bucket.change(Allowance(bps=8000, burst_bytes=5000))
+    clock.sleep(3600.0)
+    bucket.change(Allowance(bps=8000, burst_bytes=500))
+    bucket.spend(500)
+    assert bucket.wait_s(1) == pytest.approx(0.001), "no more than the new burst was saved"
+
+
+def test_what_was_held_up_on_its_way_counts_as_leaving_when_it_arrives() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 1000, clock)
+    bucket.spend(800)
+    clock.sleep(60.0)
+    bucket.settle(800)
+    assert bucket.wait_s(200) == 0.0
+    assert bucket.wait_s(1000) == pytest.approx(0.8)
+    unlimited = bucket_of(0, 1, clock)
+    unlimited.settle(10**9)
+    unlimited.change(Allowance(bps=8000, burst_bytes=500))
+    assert unlimited.wait_s(1) == 0.0
+
+
+def test_the_burst_is_a_message_of_ten_seconds_and_the_reserve() -> None:
+    assert burst_bytes(200_000) == 300_000
+    assert burst_bytes(5_000) == burst_bytes(0) == LEAST_BURST_BYTES
+    limit = allowance(200_000)
+    assert limit.burst_bytes - limit.reserve_bytes == 250_000
+    assert limit.bps == 200_000 - UPKEEP_BPS
+
+
+@given(st.integers(4000, 10**8))
+def test_the_largest_payload_goes_at_once_and_leaves_the_reserve(rate_bps: int) -> None:
+    bucket = TokenBucket(allowance(rate_bps), ManualClock())
+    payload_bytes = largest_payload_bytes(rate_bps)
+    assert bucket.wait_s(sent_bytes(payload_bytes + 500)) == 0.0, "500 bytes of fields beside it"
+    limit = allowance(rate_bps)
+    assert sent_bytes(int(payload_bytes * 1.01) + 1500) > limit.burst_bytes - limit.reserve_bytes
+    assert payload_bytes < bucket.largest_message_bytes
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_a_budget_is_held_to_what_the_other_one_can_acknowledge(uplink_bps: int, downlink_bps: int) -> None:
+    up, down = even_rates(uplink_bps, downlink_bps)
+    if not uplink_bps and not downlink_bps:
+        assert (up, down) == (0, 0)
+        return
+    assert up <= MOST_UNEVEN * down
+    assert down <= MOST_UNEVEN * up
+    assert up <= uplink_bps or not uplink_bps
+    assert down <= downlink_bps or not downlink_bps
+    assert even_rates(up, down) == (up, down)
+
+
+@given(st.integers(20_000, 10**7))
+def test_receipts_of_a_burst_fit_into_the_reserve_of_the_other_direction(rate_bps: int) -> None:
+    other = allowance(MOST_UNEVEN * rate_bps)
+    in_one_message = receipt_bytes(other.burst_bytes - other.reserve_bytes)
+    assert in_one_message <= allowance(rate_bps).reserve_bytes
+    assert in_one_message <= RECEIPT_FRACTION * other.burst_bytes
+
+
+def test_what_is_planned_leaves_room_for_everything_else() -> None:
+    assert planned_bps(100_000, 50_000) == 100_000 - 300 - 2_000
+    assert planned_bps(0, 50_000) == 0
+    assert planned_bps(100, 50_000) == 1
 
 
 def test_the_paper_s_budgets() -> None:
-    # 200 kbit/s over 10 s are 250,000 bytes; 5 % framing and 1,024 bytes of messages go off.
-    assert batch_target_bytes(200_000, 10.0) == 236_476
-    assert payload_bytes(250_000) == 236_476
+    # 200 kbit/s over 10 s are 250,000 bytes; headers and 1,024 bytes of messages go off.
+    assert batch_target_bytes(200_000, 10.0) == payload_bytes(250_000)
+    assert payload_bytes(250_000) == pytest.approx(0.95 * 250_000 - 1024, rel=0.002)
+
+
+def test_no_batch_is_larger_than_the_burst_however_long_the_interval() -> None:
+    assert batch_target_bytes(200_000, 600.0) == largest_payload_bytes(200_000)
 
 
 def test_no_limit_means_the_paper_s_uplink() -> None:
@@ -145,8 +244,9 @@ def test_a_budget_below_the_overhead_leaves_nothing() -> None:
 @given(st.floats(0.5, 600))
 def test_the_least_budget_is_the_least(interval_s: float) -> None:
     least = least_uplink_bps(interval_s)
-    assert batch_target_bytes(least, interval_s) >= LEAST_BATCH_BYTES
-    assert batch_target_bytes(least - 1 - int(16 / interval_s), interval_s) <= LEAST_BATCH_BYTES
+    assert least == least_downlink_bps(interval_s)
+    assert batch_target_bytes(planned_bps(least, 0), interval_s) >= LEAST_BATCH_BYTES
+    assert batch_target_bytes(planned_bps(least, 0) - 4000 / interval_s, interval_s) < LEAST_BATCH_BYTES
     require_workable(least, least_downlink_bps(interval_s), interval_s)
     require_workable(0, 0, interval_s)
     with pytest.raises(ConfigurationError):
@@ -157,5 +257,5 @@ def test_the_least_budget_is_the_least(interval_s: float) -> None:
     ("uplink_bps", "downlink_bps", "direction"), [(1000, 0, "uplink"), (0, 1000, "downlink"), (-5, 0, "uplink")]
 )
 def test_a_budget_that_carries_nothing_is_refused_with_the_least(uplink_bps: int, downlink_bps: int, direction: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^{direction} budget of .* every 10 s: the least is 4\.4 kbit/s"):
+    with pytest.raises(ConfigurationError, match=rf"^{direction} budget of .* every 10 s: the least is 4\.8 kbit/s"):
         require_workable(uplink_bps, downlink_bps, 10.0)

@@ -190,7 +190,7 @@ def test_an_update_that_does_not_fit_is_refused_and_a_snapshot_brings_the_edge_b
 def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    refusal = RefusedError("budget_too_small", "uplink budget of 1 kbit/s carries nothing: the least is 4.4 kbit/s")
+    refusal = RefusedError("budget_too_small", "uplink budget of 1 kbit/s carries nothing: the least is 4.8 kbit/s")
     with (
         running_server(FakeBackend(offer(tiny_model()), refusal=refusal)) as server,
         agent_at(make_settings(server.port, uplink_kbps=1)) as (_, frames),

@@ -1,5 +1,6 @@
 """The link over a real socket, against the real service with a scripted backend."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +29,10 @@ from tests.protocol_support import (
     weights_of,
 )
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import Allowance, TokenBucket
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
+from ams_common.framing import CONNECTION_BYTES
 from ams_common.messages import MAX_BATCH_BYTES, Applied, Hello
 from ams_common.session.client import (
     BatchTaken,
@@ -69,7 +71,7 @@ def running_link(
         LinkConfig(server=f"127.0.0.1:{port}", outbox_batches=outbox_batches),
         make_hello=make_hello,
         on_event=events.put,
-        uplink=uplink or TokenBucket(0, 1, SystemClock()),
+        uplink=uplink or TokenBucket(Allowance(bps=0, burst_bytes=1), SystemClock()),
         clock=ManualClock(),
         random=Impatient(0),
     )
@@ -157,7 +159,7 @@ def test_a_server_that_goes_and_comes_back_is_found_again_and_gets_what_it_has_n
 
 def test_a_snapshot_goes_on_where_the_connection_broke_off() -> None:
     hello = replace(hello_of(), downlink_bps=8 * 4096)  # chunks of 4096 bytes
-    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH) + 6000), FakeBackend(offer(5))
+    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH) + 12_000), FakeBackend(offer(5))
     clock = SystemClock()
     with running_server(slow) as server:
         port = server.port
@@ -192,6 +194,29 @@ def test_a_server_that_is_not_there_is_reported_once_and_tried_again() -> None:
         (event,) = events.items
     assert isinstance(event, Disconnected)
     assert f"127.0.0.1:{free_port}" in event.reason
+
+
+def test_each_attempt_is_one_connection_and_is_paid_for() -> None:
+    hellos = Mailbox()
+
+    def make_hello() -> Hello:
+        hellos.put(hello_of())
+        return hello_of()
+
+    clock = ManualClock()
+    uplink = TokenBucket(Allowance(bps=1_000_000, burst_bytes=4 * CONNECTION_BYTES - 100), clock)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(TIMEOUT_S)
+        with running_link(server.getsockname()[1], make_hello, uplink=uplink):
+            for _ in range(3):
+                server.accept()[0].close()
+            server.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                server.accept()
+            assert len(hellos.items) == 3, "a fourth has to wait, and no old channel connects by itself"
+            clock.sleep(60.0)
+            server.settimeout(TIMEOUT_S)
+            server.accept()[0].close()
 
 
 def test_a_stop_while_nothing_answers_is_quick_and_may_come_twice() -> None:
@@ -284,7 +309,7 @@ def test_a_batch_that_the_server_refuses_is_not_sent_for_ever() -> None:
 
 def test_batches_wait_for_the_budget_while_small_messages_pass() -> None:
     clock = ManualClock()
-    uplink = TokenBucket(8_000_000, 2000, clock)
+    uplink = TokenBucket(Allowance(bps=8_000_000, burst_bytes=20_000, reserve_bytes=5000), clock)
     backend = FakeBackend(offer(0))
     with running_server(backend) as server, running_link(server.port, uplink=uplink) as (link, events):
         received = backend.connection().events
@@ -296,8 +321,9 @@ def test_batches_wait_for_the_budget_while_small_messages_pass() -> None:
                 received.wait_count(AppliedReported, reported + 1)
 
         events.wait_count(SnapshotReceived)
-        link.send_batch(batch(1, 3000))
-        link.send_batch(batch(2, 500))
+        link.send_batch(batch(1, 13_500))
+        link.send_batch(batch(2, 3000))
+        link.send_batch(batch(3, 14_500))
         pass_small_messages()
         assert not received.all(BatchArrived)
         clock.sleep(1.0)
@@ -306,6 +332,7 @@ def test_batches_wait_for_the_budget_while_small_messages_pass() -> None:
         assert len(received.all(BatchArrived)) == 1
         clock.sleep(1.0)
         received.wait_count(BatchArrived, 2)
+        assert link.dropped_batches == 1, "one that is larger than the burst can hold beside the reserve"
 
 
 def test_a_full_outbox_drops_the_oldest_batch_and_no_batch_is_too_large_for_a_message() -> None:
@@ -355,7 +382,7 @@ def test_a_callback_that_fails_ends_the_link_and_is_kept() -> None:
             LinkConfig(server=f"127.0.0.1:{server.port}"),
             make_hello=hello_of,
             on_event=fail,
-            uplink=TokenBucket(0, 1, SystemClock()),
+            uplink=TokenBucket(Allowance(bps=0, burst_bytes=1), SystemClock()),
             clock=SystemClock(),
             random=Random(0),
         )

@@ -1,6 +1,6 @@
 import pytest
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import Allowance, TokenBucket
 from ams_eval.replay.link import Link, parse_link
 from ams_eval.replay.sending import PacedSender
 from ams_eval.replay.timeline import Timeline, VirtualClock
@@ -11,7 +11,7 @@ class Road:
 
     def __init__(self, link: str = "", rate_bps: int = 0, burst_bytes: int = 1) -> None:
         self.timeline = Timeline(VirtualClock(None))
-        self.bucket = TokenBucket(rate_bps, burst_bytes, self.timeline.clock)
+        self.bucket = TokenBucket(Allowance(bps=rate_bps, burst_bytes=burst_bytes), self.timeline.clock)
         shape = parse_link(link)
         self.sent: list[tuple[str, float]] = []
         self.arrived: list[tuple[str, float]] = []

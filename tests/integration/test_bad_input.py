@@ -109,7 +109,7 @@ def test_a_budget_that_carries_nothing_names_the_least(scene: Path, tmp_path: Pa
             with edge(tmp_path / flag, address, tmp_path / "state", arguments) as process:
                 complaint = only_complaint(process)
             assert "budget of 1 kbit/s carries nothing" in complaint
-            assert "the least is 4.4 kbit/s" in complaint
+            assert "the least is 4.8 kbit/s" in complaint
         assert serving.terminate() == 0, serving.log
 
 

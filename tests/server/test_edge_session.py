@@ -20,10 +20,11 @@ from tests.server.session_support import (
     small_settings,
 )
 
-from ams_common.budget import batch_target_bytes, payload_bytes
+from ams_common.budget import LEAST_BURST_BYTES, batch_target_bytes, largest_payload_bytes, payload_bytes
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError
+from ams_common.framing import UPKEEP_BPS
 from ams_common.layout import weights_digest
 from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
 from ams_common.update_codec import CODECS, DEFAULT_CODEC
@@ -36,7 +37,7 @@ from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
 from ams_server.backend import StartingModel, new_session, starting_model
 from ams_server.buffer import TrainingBuffer
-from ams_server.edge_session import KEPT_UPDATES, UPDATES_IN_STATE, DeviceBudget, EdgeSession
+from ams_server.edge_session import KEPT_UPDATES, UPDATES_IN_STATE, DeviceBudget, EdgeSession, largest_changes
 from ams_server.learners.ams import AmsLearner
 from ams_server.students.export import student_vector
 
@@ -197,14 +198,36 @@ def test_labels_reach_the_buffer_in_the_classes_of_the_student() -> None:
 
 def test_the_downlink_budget_limits_an_update() -> None:
     budget = DeviceBudget(uplink_bps=0, downlink_bps=12_000)
-    session = small_session(budget=budget, steps=1, update_interval_s=10)
+    session = small_session(budget=budget, steps=1, update_interval_s=10, fraction=0.5)
     for number in range(1, 4):
         session.ingest(colour_batch(number, 10.0 * number), RUN)
         trained(session)
     first, *_, last = session.mirror.recent_updates
-    assert first.changed == payload_bytes(15_000) * 8 // 24
+    room_bytes = LEAST_BURST_BYTES * 5 // 6
+    assert first.changed == payload_bytes(room_bytes + 1) * 8 // 24
     assert last.changed > first.changed, "an update turned out smaller than expected"
-    assert 0.7 * 15_000 < len(last.payload) < 15_000
+    assert 0.7 * room_bytes < len(last.payload) < room_bytes
+
+
+@pytest.mark.parametrize("codec", ["gap-zstd", "mask-float16"])
+def test_an_update_that_turns_out_larger_than_the_burst_leaves_out_its_smallest_changes(codec: str) -> None:
+    session = small_session(
+        budget=DeviceBudget(uplink_bps=0, downlink_bps=12_000), codec=codec, fraction=0.5, update_interval_s=10
+    )
+    session._bits_per_parameter = 6.0
+    session.ingest(colour_batch(1, 0.0), RUN)
+    trained(session)
+    (update,) = session.mirror.recent_updates
+    most_bytes = largest_payload_bytes(12_000)
+    assert 0.85 * most_bytes < len(update.payload) <= most_bytes
+    np.testing.assert_array_equal(session.learner.trainer.vector(), session.mirror.weights)
+
+
+def test_the_largest_changes_are_kept_in_order() -> None:
+    base = np.zeros(6, np.float32)
+    vector = np.array([5, -4, 3, 2, -1, 0], np.float32)
+    np.testing.assert_array_equal(largest_changes(base, vector, np.array([1, 2, 4, 5]), 2), [1, 2])
+    np.testing.assert_array_equal(largest_changes(base, vector, np.array([1, 2, 4, 5]), 0), [1])
 
 
 def test_a_codec_that_keeps_its_limit_has_candidates_by_bits() -> None:
@@ -214,7 +237,7 @@ def test_a_codec_that_keeps_its_limit_has_candidates_by_bits() -> None:
     session.ingest(colour_batch(1, 0.0), RUN)
     trained(session)
     (update,) = session.mirror.recent_updates
-    limit_bytes = payload_bytes(3_750)
+    limit_bytes = payload_bytes(2 * (3_000 - UPKEEP_BPS) * 10 / 8)
     assert 0.9 * limit_bytes < len(update.payload) <= limit_bytes
     assert update.changed <= 4 * limit_bytes
 
@@ -308,7 +331,7 @@ def test_control_follows_budget_pacing_and_sampling() -> None:
     control = session.control()
     assert (control.frame_width, control.frame_height) == (WIDTH, HEIGHT)
     assert control.batch_interval_s == 2.0
-    assert control.batch_bytes == batch_target_bytes(100_000, 2.0)
+    assert control.batch_bytes == batch_target_bytes(100_000 - UPKEEP_BPS, 2.0)
     assert control.sampling_hz == 1.0
     assert small_session(frame_width=640, frame_height=360).control().frame_width == 640
     rich = DeviceBudget(uplink_bps=10**10, downlink_bps=0)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tests.server.session_support import HEIGHT, RUN, WIDTH, colour_batch, picture, small_model, small_session
 from torch import Tensor
 
-from ams_common.budget import REFERENCE_UPLINK_BPS, batch_target_bytes, payload_bytes
+from ams_common.budget import REFERENCE_UPLINK_BPS, batch_target_bytes, payload_bytes, planned_bps
 from ams_common.classes import STREET7, VOC21, UInt8Array
 from ams_common.errors import ModelError
 from ams_common.layout import weights_digest
@@ -236,7 +236,7 @@ def test_the_device_is_asked_for_single_frames_at_the_rate_of_the_stride() -> No
     assert control.batch_bytes == batch_target_bytes(frame_bps, 8 / 30)
     assert control.batch_bytes == pytest.approx(0.9 * 25_000, rel=0.02), "a frame of what the AMS paper's uplink is made of"
     limited = jit_session(DeviceBudget(uplink_bps=300_000, downlink_bps=0))
-    assert limited.control().batch_bytes == batch_target_bytes(300_000, 8 / 30)
+    assert limited.control().batch_bytes == batch_target_bytes(planned_bps(300_000, 0), 8 / 30)
 
 
 def test_the_downlink_budget_limits_an_update_at_the_present_rate() -> None:
@@ -245,7 +245,7 @@ def test_the_downlink_budget_limits_an_update_at_the_present_rate() -> None:
         session.ingest(colour_batch(number, float(number)), RUN)
         trained(session)
     first, second = session.mirror.recent_updates
-    two_intervals = 8 * payload_bytes(2 * 400_000 / 8 * 8 / 30)
+    two_intervals = 8 * payload_bytes(2 * planned_bps(400_000, 0) * (8 / 30) / 8)
     assert first.changed == two_intervals // 24
     assert second.changed == int(two_intervals / (8 * len(first.payload) / first.changed))
 

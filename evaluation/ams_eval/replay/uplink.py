@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from ams_common.budget import TokenBucket, burst_bytes
+from ams_common.budget import TokenBucket, allowance
 from ams_common.errors import CodecError
 from ams_common.messages import ClientMessage, Control, FrameBatch
 from ams_common.session.outbox import BatchOutbox
@@ -49,7 +49,7 @@ class Uplink:
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
         self._encoder = BatchEncoder()
         self._encoder_free_s = 0.0
-        self._bucket = TokenBucket(budget_bps, burst_bytes(budget_bps), timeline.clock)
+        self._bucket = TokenBucket(allowance(budget_bps), timeline.clock)
         self._sender = PacedSender[ClientMessage](
             timeline,
             Link(timeline, link.up, link.delay_s),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ams_common.budget import TokenBucket, burst_bytes
+from ams_common.budget import TokenBucket, allowance
 from ams_common.classes import IGNORE, UInt8Array
 from ams_common.messages import Control
 from ams_edge.frame import Frame
@@ -89,8 +89,8 @@ class _TrackingDevice:
         latency, link = parse_latency(stage.network.latency), parse_link(stage.network.link)
         self._measured, self._label_s = latency.measured, latency.label_s
         self._teacher_free_s = 0.0
-        self._up = TokenBucket(stage.budget.uplink_bps, burst_bytes(stage.budget.uplink_bps), self._timeline.clock)
-        self._down = TokenBucket(stage.budget.downlink_bps, burst_bytes(stage.budget.downlink_bps), self._timeline.clock)
+        self._up = TokenBucket(allowance(stage.budget.uplink_bps), self._timeline.clock)
+        self._down = TokenBucket(allowance(stage.budget.downlink_bps), self._timeline.clock)
         self._uplink = PacedSender[_File](
             self._timeline,
             Link(self._timeline, link.up, link.delay_s),

@@ -1,0 +1,22 @@
+from ams_common.clock import ManualClock
+from ams_common.flights import MOST_FLIGHTS, Flight, Flights
+
+
+def test_an_answer_tells_how_long_the_message_took() -> None:
+    clock = ManualClock()
+    flights = Flights(clock)
+    flights.depart(7, 1000)
+    clock.sleep(2.5)
+    flights.depart(8, 10)
+    assert flights.arrive(7) == Flight(wire_bytes=1000, duration_s=2.5)
+    assert flights.arrive(7) is None, "an answer that comes twice"
+    assert flights.arrive(99) is None, "an answer to nothing"
+    assert flights.arrive(8) == Flight(wire_bytes=10, duration_s=0.0)
+
+
+def test_answers_that_never_come_are_forgotten() -> None:
+    flights = Flights(ManualClock())
+    for key in range(MOST_FLIGHTS + 1):
+        flights.depart(key, 1)
+    assert flights.arrive(0) is None
+    assert flights.arrive(1) is not None

@@ -1,0 +1,37 @@
+"""A budget is a promise: what two real processes put on the wire, counted between them, over an outage and a reconnect."""
+
+import asyncio
+from pathlib import Path
+
+from tests.integration.scene import HEIGHT, WIDTH, write_scene
+
+from ams_common.clock import SystemClock
+from ams_eval.promise.trial import Trial, run_trial
+
+RATE_HZ = 5
+DURATION_S = 60
+RATE_KBPS = 96.0
+
+
+def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
+    write_scene(tmp_path / "video.mp4", tmp_path / "labels.npz", frames=RATE_HZ * 2 * DURATION_S, rate_hz=RATE_HZ)
+    trial = Trial(
+        rate_kbps=RATE_KBPS,
+        duration_s=DURATION_S,
+        outage_s=(30.0, 36.0),
+        server_arguments=[
+            *("--teacher", f"labels:{tmp_path / 'labels.npz'}", "--teacher-classes", "street7"),
+            *("--teacher-labels-hz", str(RATE_HZ), "--class-set", "street7", "--classes", "road,sky"),
+            *("--student", "jitnet-quarter", "--student-width", str(WIDTH), "--student-height", str(HEIGHT)),
+            *("--update-interval-s", "3", "--max-sampling-hz", "5", "--min-sampling-hz", "5"),
+            *("--steps", "2", "--batch-size", "2", "--fraction", "1.0", "--threads", "1"),
+        ],
+        edge_arguments=["--source", str(tmp_path / "video.mp4")],
+    )
+    found = asyncio.run(run_trial(trial, tmp_path, SystemClock()))
+    log = f"{(tmp_path / 'edge.log').read_text()}\n{(tmp_path / 'server.log').read_text()}"
+    for trace in (found.uplink, found.downlink):
+        assert found.excess_bytes(trace) <= found.burst_bytes, log
+        assert sum(trace.wire_bytes) > found.burst_bytes / 2, f"too little went to show anything\n{log}"
+    assert found.connections == 2, log
+    assert any(time_s > trial.outage_s[1] for time_s in found.swaps_s), f"no update after the outage\n{log}"
