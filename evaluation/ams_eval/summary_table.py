@@ -13,7 +13,7 @@ from ams_eval.summary import Summary
 
 def draw_summary(rows: Sequence[Summary]) -> Table:
     """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
     groups = by_scheme(rows)
     table.caption = describe_missing(groups) or None
     table.add_column("", overflow="fold", min_width=9, max_width=22)

@@ -174,7 +174,7 @@ def _settings(runs: Sequence[Run]) -> str:
         heads = ["setting", *map(html.escape, labels)]
         parts.insert(0, f"<details open><summary>what differs</summary>{table(heads, own)}</details>")
     where = "Each run has a report of its own in the folder <b>runs</b>; all numbers are in summary.csv and summary.json."
-    return f'<h2>As it was run</h2><p>{where}</p><div class="card wide">{"".join(parts)}</div>'
+    return f'<h2>As it was run</h2><p>{where}</p><div class="card wide facts">{"".join(parts)}</div>'
 
 
 def _setting(run: Run, name: str) -> str:

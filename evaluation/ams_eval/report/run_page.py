@@ -201,6 +201,6 @@ def _settings(run: Run) -> str:
     return (
         f"<h2>As it was run</h2><p>Recording {html.escape(run.outcome.recording)}, "
         f"{html.escape(run.outcome.recording_digest)}; seed {run.outcome.seed}.</p><div "
-        f'class="card"><details><summary>all settings</summary>'
+        f'class="card wide facts"><details><summary>all settings</summary>'
         f"{table(['setting', 'value'], sorted(rows))}</details></div>"
     )
