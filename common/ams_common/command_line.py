@@ -106,7 +106,7 @@ def _default(value: object) -> str:
             return f"default: {value:g}"
         case int() | str() | Path() if str(value):
             return f"default: {value}"
-        case tuple():
+        case list() if value:
             return f"default: {','.join(map(str, value))}"
         case _:
             # An empty one, or one that is found out; the sentence says what then holds.
@@ -125,8 +125,6 @@ def _placeholder(name: str, field: FieldInfo) -> str:
     last_word = name.rpartition("_")[2]
     if get_origin(field.annotation) is list:
         return "N,..." if float in get_args(field.annotation) else "NAME,..."
-    if get_origin(field.annotation) is tuple:
-        return ",".join("N" * len(get_args(field.annotation)))
     if Path in types:
         return "PATH"
     if last_word in _PLACEHOLDERS:

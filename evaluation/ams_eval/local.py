@@ -46,8 +46,7 @@ class LocalSettings(AdaptationConfig, InputConfig, LabelCacheConfig, CommandSett
     videos: CliPositionalArg[list[Path]]
     """Video files, folders of frames, or data sets."""
     thresholds: list[float] = Field(default=[0.7, 0.8, 0.9], min_length=1)
-    """mIoU with the teacher from which on a frame counts as learnt, what --jit-accuracy is elsewhere: one run for each, by
-    default 0.7, 0.8 and 0.9."""
+    """mIoU with the teacher from which on a frame counts as learnt, what --jit-accuracy is elsewhere: one run for each."""
     out: Path = Path("out/local")
     """Folder for local.json and local.csv."""
     verbose: bool = False

@@ -100,6 +100,7 @@ def termination_as_exit() -> Iterator[None]:
     """Turn SIGTERM into SystemExit within the block, so that `finally` clauses run and children end with their parent."""
 
     def leave(number: int, frame: object) -> None:
+        """Leave by the way of an exception; a signal handler."""
         del frame
         raise SystemExit(128 + number)
 

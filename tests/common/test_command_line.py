@@ -26,7 +26,7 @@ class OvenConfig(PartConfig):
     """Which coils glow."""
     programme: Literal["bread_with_seeds", "cake_with_cherries", "pizza_with_pineapple"] = "bread_with_seeds"
     """What it bakes."""
-    corners_mm: tuple[float, float] = (1.0, 2.5)
+    corners_mm: list[float] = Field(default=[1.0, 2.5], min_length=2, max_length=2)
     """Two corners."""
 
 
@@ -111,7 +111,7 @@ def test_arguments_without_a_flag_come_first(capsys: pytest.CaptureFixture[str])
         "--fan, --no-fan Whether the fan runs here. (default: on)",
         "--mode {top,both} Which coils glow. --programme",
         "--programme PROGRAMME What it bakes. One of bread_with_seeds, cake_with_cherries, pizza_with_pineapple. (default: bre",
-        "--corners-mm N,N Two corners. (default: 1.0,2.5)",
+        "--corners-mm N,... Two corners. (default: 1.0,2.5)",
         "--server HOST:PORT Address. (default: localhost:1)",
         "--recipes NAME,... Recipes to take. --ounces",
         "--ounces N,... Weights. --book",

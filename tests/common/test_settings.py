@@ -22,7 +22,7 @@ class OvenConfig(PartConfig):
     """Whether the fan runs."""
     racks: list[str] = Field(default_factory=list)
     """Racks in use."""
-    corners_mm: tuple[float, float] = (1.0, 2.0)
+    corners_mm: list[float] = Field(default=[1.0, 2.0], min_length=2, max_length=2)
     """Two corners."""
 
     @field_validator("heat_s")
@@ -149,7 +149,7 @@ def test_a_list_in_the_environment_is_written_with_commas_or_as_json(
 
 def test_numbers_of_a_list_are_read_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMS_CORNERS_MM", "3,4.5")
-    assert load("--tray=a").corners_mm == load("--tray=a", "--corners-mm=3,4.5").corners_mm == (3.0, 4.5)
+    assert load("--tray=a").corners_mm == load("--tray=a", "--corners-mm=3,4.5").corners_mm == [3.0, 4.5]
     monkeypatch.setenv("AMS_CORNERS_MM", "3,wide")
     with pytest.raises(ConfigurationError, match=r"^AMS_CORNERS_MM=wide: input should be a valid number"):
         load("--tray=a")

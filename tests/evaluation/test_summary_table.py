@@ -16,3 +16,5 @@ def test_the_table_for_a_terminal_fits_it() -> None:
     (ams,) = (line for line in lines if line.strip().startswith("ams"))
     assert "4.8" in ams
     assert "…" not in "".join(lines)
+    assert any(line.rstrip().endswith("labelled") for line in lines), "the last column does not fit"
+    assert "20" in ams

@@ -78,6 +78,7 @@ def image_labels(
     assert len(files) == frames.count
 
     def checked(index: int) -> UInt8Array | None:
+        """Return the label map of a frame, once it is seen to have its shape."""
         file = files[index]
         if file is None:
             return None
@@ -131,6 +132,7 @@ def mapped_colours(labels: Mapping[Colour, int]) -> ReadLabels:
     table = np.array([by_colour[int(each)] for each in known], np.uint8)
 
     def read(path: Path) -> UInt8Array:
+        """Return the label map, uint8 [H, W], that the colours of a picture mean."""
         colours = _packed(Frame(read_picture(path), index=0, capture_time_s=0.0).image.astype(np.uint32))
         places = np.minimum(np.searchsorted(known, colours), len(known) - 1)
         strange = known[places] != colours

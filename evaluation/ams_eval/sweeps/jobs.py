@@ -87,6 +87,7 @@ class Bench:
         step = max(1, recording.frame_count // _REPORTS)
 
         def on_frame(index: int) -> None:
+            """Report every so many frames."""
             if (index + 1) % step == 0:
                 report(index + 1)
 

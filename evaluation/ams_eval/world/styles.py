@@ -158,6 +158,7 @@ def blend(first: Light, second: Light, share: float) -> Light:
         return second if share > 0.5 else first
 
     def between(name: str) -> float | tuple[float, ...]:
+        """Return a quality of the light between the two."""
         a, b = np.asarray(getattr(first, name)), np.asarray(getattr(second, name))
         mixed = a + share * (b - a)
         return float(mixed) if mixed.ndim == 0 else tuple(map(float, mixed))

@@ -22,9 +22,9 @@ class TeacherConfig(PartConfig):
     teacher_height: int = Field(default=0, ge=0, le=8192)
     """Height at which the teacher sees a frame, in pixels; 0 follows the width, or the frame if both are 0. Sides that follow
     keep the shape of the frame, rounded up to a multiple of 32; an ONNX model of fixed size sees that size."""
-    teacher_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    teacher_mean: list[float] = Field(default=[123.675, 116.28, 103.53], min_length=3, max_length=3)
     """Subtracted from RGB values in 0..255 before an ONNX teacher sees them; by default the mean of ImageNet."""
-    teacher_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    teacher_std: list[float] = Field(default=[58.395, 57.12, 57.375], min_length=3, max_length=3)
     """Divides what remains; by default the standard deviation of ImageNet."""
     teacher_labels_hz: float | None = Field(default=None, gt=0)
     """Rate of the label maps of a labels: teacher, per second of capture time; the first belongs to time 0."""

@@ -10,7 +10,7 @@ from ams_server.teachers.base import Teacher
 from ams_server.teachers.config import TeacherConfig
 from ams_server.teachers.efficientvit import efficientvit_teacher
 from ams_server.teachers.huggingface import huggingface_teacher
-from ams_server.teachers.network import InputSize
+from ams_server.teachers.network import RGB, InputSize
 from ams_server.teachers.onnx_model import onnx_teacher
 from ams_server.teachers.precomputed import precomputed_teacher
 
@@ -38,7 +38,8 @@ def create_teacher(config: TeacherConfig, device: torch.device, autocast: torch.
     if kind == "hf":
         return huggingface_teacher(place, classes, size, device, autocast)
     if kind == "onnx":
-        return onnx_teacher(Path(place), classes or CITYSCAPES19, size, config.teacher_mean, config.teacher_std, device)
+        mean, std = _rgb(config.teacher_mean), _rgb(config.teacher_std)
+        return onnx_teacher(Path(place), classes or CITYSCAPES19, size, mean, std, device)
     return _precomputed(config, Path(place), classes or CITYSCAPES19)
 
 
@@ -49,6 +50,11 @@ def _efficientvit(
         raise ConfigurationError(f"teacher {config.teacher!r} needs --teacher-weights FILE.safetensors")
     variant = config.teacher.removeprefix(_EFFICIENTVIT)
     return efficientvit_teacher(variant, config.teacher_weights, classes, size, device, autocast)
+
+
+def _rgb(values: list[float]) -> RGB:
+    red, green, blue = values
+    return red, green, blue
 
 
 def _precomputed(config: TeacherConfig, path: Path, classes: ClassSet) -> Teacher:
