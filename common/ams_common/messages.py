@@ -212,11 +212,13 @@ class Update:
     loss: float = 0.0
     """Mean training loss of the phase; for display."""
     label_ms: float = 0.0
-    """Time the server spent on decoding and labelling the batch."""
+    """Time the server spent on decoding and labelling the newest batch."""
     train_ms: float = 0.0
     """Time the server spent on the training phase."""
     code_ms: float = 0.0
     """Time the server spent on coding the update."""
+    queue_ms: float = 0.0
+    """Time the newest batch waited at the server: with the three above it is all from its arrival to the finished update."""
 
 
 @dataclass(frozen=True, kw_only=True)

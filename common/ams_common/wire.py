@@ -297,6 +297,7 @@ def _update_from_proto(proto: pb.Update) -> Update:
         label_ms=check.at_least_zero("label_ms", proto.label_ms),
         train_ms=check.at_least_zero("train_ms", proto.train_ms),
         code_ms=check.at_least_zero("code_ms", proto.code_ms),
+        queue_ms=check.at_least_zero("queue_ms", proto.queue_ms),
     )
 
 

@@ -214,6 +214,8 @@ class Agent:
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)
         if samples is not None:
+            newest_us = samples[-1].capture_time_us
+            self._statistics.batch_cut(newest_us, (frame.capture_time_us - newest_us) / 1e6)
             self._encoder.submit(samples, control.batch_bytes)
 
     def _check_threads(self) -> None:
@@ -255,6 +257,7 @@ class Agent:
             case SnapshotReceived():
                 self._receive_snapshot(event)
             case UpdateReceived():
+                self._statistics.update_received(event.update)
                 self._patching.submit(event.update)
             case ControlChanged():
                 self._control = event.control
@@ -268,7 +271,7 @@ class Agent:
                     _log.warning("%s; %s", event.reason, self._model_state)
                 self._events.write("disconnected", reason=event.reason)
             case BatchTaken():
-                pass
+                self._statistics.batch_taken(event.batch_id)
 
     @property
     def _hopeless(self) -> bool:

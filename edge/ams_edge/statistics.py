@@ -1,7 +1,7 @@
 """What the edge counts while it runs, for its event log and for the line a person reads now and then."""
 
 import logging
-from collections import OrderedDict
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +9,14 @@ import numpy as np
 from ams_common.clock import Clock
 from ams_common.events import EventLog
 from ams_common.messages import Applied, FrameBatch, Update
+from ams_edge.update_way import Way, WayTimer
 
 REPORT_S = 1.0
 """Seconds between two "statistics" events."""
 LOG_S = 10.0
 """Seconds between two lines of the ordinary log."""
-REMEMBERED_BATCHES = 64
-"""Batches whose time is kept until an update has learnt from them."""
+RECENT_AGES = 3600
+"""Reports over which the model age of the summary is taken: an hour."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,15 +50,6 @@ class Totals(NamedTuple):
         )
 
 
-class _Encoded(NamedTuple):
-    """A batch of this run."""
-
-    cut_s: float
-    """When its interval was over, on the clock."""
-    newest_us: int
-    """Capture time of its newest frame."""
-
-
 class Statistics:
     """Counts frames and times; every method belongs to one thread, stated there."""
 
@@ -68,8 +60,9 @@ class Statistics:
         self._frames = 0
         self._updates = 0
         self._reported = self._logged = Totals(clock.now_s(), 0, 0, 0)
-        self._batches: OrderedDict[int, _Encoded] = OrderedDict()
+        self._ways = WayTimer(clock)
         self._learnt_us: int | None = None
+        self._ages_s: deque[float] = deque(maxlen=RECENT_AGES)
 
     def count_frame(self, infer_ms: float) -> None:
         """Count a frame that was run, with the time it took (inference thread)."""
@@ -84,7 +77,9 @@ class Statistics:
         totals = Totals(self._clock.now_s(), self._frames, uplink_bytes, downlink_bytes)
         if totals.time_s - self._reported.time_s < REPORT_S or not self._infer_ms:
             return
-        rates = totals.since(self._reported)
+        rates, age_s = totals.since(self._reported), self._model_age_s(capture_time_us)
+        if age_s is not None:
+            self._ages_s.append(age_s)
         self._events.write(
             "statistics",
             capture_time_s=round(capture_time_us / 1e6, 3),
@@ -95,7 +90,7 @@ class Statistics:
             infer_ms=[round(each, 3) for each in self._infer_ms],
             version=version,
             sampling_hz=sampling_hz,
-            model_age_s=self._model_age_s(capture_time_us),
+            model_age_s=age_s,
             uplink_kbps=round(rates.uplink_kbps, 3),
             downlink_kbps=round(rates.downlink_kbps, 3),
             uplink_bytes=uplink_bytes,
@@ -104,28 +99,42 @@ class Statistics:
         self._reported = totals
         self._infer_ms.clear()
         if totals.time_s - self._logged.time_s >= LOG_S:
-            _log.info("%s, version %d", totals.since(self._logged), version)
+            age = "" if age_s is None else f", model age {age_s:.1f} s"
+            _log.info("%s, version %d%s", totals.since(self._logged), version, age)
             self._logged = totals
 
     @property
     def summary(self) -> str:
         """What happened since the start, in a few words (inference thread)."""
-        return f"{self._frames} frames were labelled, {self._updates} updates applied"
+        text = f"{self._frames} frames were labelled, {self._updates} updates applied"
+        if not self._ages_s:
+            return text
+        mean_s, p95_s = np.mean(self._ages_s), np.quantile(self._ages_s, 0.95)
+        return f"{text}, model age {mean_s:.1f} s on average, {p95_s:.1f} s at the 95th percentile"
+
+    def batch_cut(self, newest_capture_us: int, waited_s: float) -> None:
+        """Note that samples are handed to the encoder, the newest of which was captured `waited_s` ago (inference thread)."""
+        self._ways.cut(newest_capture_us, waited_s)
 
     def batch_encoded(self, batch: FrameBatch, encode_ms: float) -> None:
         """Note a batch that is handed to the link (encoder thread)."""
-        newest_us = batch.capture_times_us[-1]
-        self._batches[batch.batch_id] = _Encoded(cut_s=self._clock.now_s() - encode_ms / 1e3, newest_us=newest_us)
-        while len(self._batches) > REMEMBERED_BATCHES:
-            self._batches.popitem(last=False)
+        self._ways.encoded(batch)
         self._events.write(
             "batch",
             batch_id=batch.batch_id,
             frames=len(batch.capture_times_us),
             payload_bytes=batch.payload_bytes,
             encode_ms=round(encode_ms, 3),
-            newest_capture_s=newest_us / 1e6,
+            newest_capture_s=batch.capture_times_us[-1] / 1e6,
         )
+
+    def batch_taken(self, batch_id: int) -> None:
+        """Note that the server has a batch (link thread)."""
+        self._ways.acknowledged(batch_id)
+
+    def update_received(self, update: Update) -> None:
+        """Note an update that has come in (link thread)."""
+        self._ways.arrived(update)
 
     def applied(self, applied: Applied, update: Update | None) -> None:
         """Note a version that runs now (patcher thread); `update` is None for a whole model."""
@@ -133,34 +142,23 @@ class Statistics:
             _log.info("version %d runs", applied.version)
             self._events.write("model", version=applied.version, build_ms=round(applied.build_time_ms, 3))
             return
-        latency_s = self._latency_s(update)
-        self._learnt_us = None if latency_s is None else update.newest_capture_time_us
+        way = self._ways.way_of(update)
+        self._learnt_us = None if way is None else update.newest_capture_time_us
         self._updates += 1
-        _log.info("version %d runs: %d parameters in %d bytes", applied.version, update.changed, len(update.payload))
+        late = "" if way is None else f", {way.total_s:.2f} s after the newest frame learnt"
+        _log.info("version %d runs: %d parameters in %d bytes%s", applied.version, update.changed, len(update.payload), late)
+        parts_s = dict.fromkeys(Way._fields) if way is None else way._asdict()
         self._events.write(
             "swap",
             version=applied.version,
             payload_bytes=len(update.payload),
             changed=update.changed,
             loss=round(update.loss, 6),
-            batch_to_swap_s=None if latency_s is None else round(latency_s, 4),
             newest_capture_s=update.newest_capture_time_us / 1e6,
-            label_ms=round(update.label_ms, 1),
-            train_ms=round(update.train_ms, 1),
-            code_ms=round(update.code_ms, 1),
-            build_ms=round(applied.build_time_ms, 3),
+            latency_s=None if way is None else round(way.total_s, 4),
+            **{name: None if part_s is None else round(part_s, 4) for name, part_s in parts_s.items()},
         )
 
-    def _latency_s(self, update: Update) -> float | None:
-        """Return the time since the batch was cut that `update` has learnt from; None if that was no batch of this run.
-
-        An edge that was restarted gets updates that it missed, whose capture times are those of another clock. Batches of the
-        earlier run have the same ids, but hardly the same times.
-        """
-        batch = self._batches.get(update.newest_batch_id)
-        if batch is None or batch.newest_us != update.newest_capture_time_us:
-            return None
-        return self._clock.now_s() - batch.cut_s
-
     def _model_age_s(self, capture_time_us: int) -> float | None:
+        """Return the capture time now less that of the newest frame learnt; None while that is not known."""
         return None if self._learnt_us is None else round((capture_time_us - self._learnt_us) / 1e6, 3)

@@ -31,6 +31,7 @@ _COSTS = {
     "updates": ("updates", 0),
     "steps": ("training steps", 0),
     "model_age_mean_s": ("mean model age, s", 1),
+    "model_age_p95_s": ("model age, 95th percentile, s", 1),
     "latency_mean_s": ("mean latency of an update, s", 2),
 }
 """Field of Summary: what it is, and its decimals."""

@@ -137,6 +137,7 @@ def costs(pairs: Sequence[Pair]) -> list[Cost]:
         "updates",
         "steps",
         "model_age_mean_s",
+        "model_age_p95_s",
         "latency_mean_s",
     )
     found = []

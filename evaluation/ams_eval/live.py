@@ -85,7 +85,7 @@ class Progress:
 def _swap_rows(swap: Swap | None) -> list[tuple[str, str]]:
     if swap is None:
         return []
-    latency = "" if swap.batch_to_swap_s is None else f", {swap.batch_to_swap_s:.1f} s from batch to swap"
+    latency = "" if swap.latency_s is None else f", {swap.latency_s:.1f} s from capture to swap"
     return [("update", f"loss {swap.loss:.3f}, {swap.changed} parameters in {swap.payload_bytes / 1000:.1f} kB{latency}")]
 
 

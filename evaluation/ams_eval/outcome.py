@@ -54,12 +54,13 @@ class UpdateRecord:
     mask_overlap: float
     """Share of its parameters that the update before it changed too; NaN for the first one."""
     wait_s: float = 0.0
-    """From the newest frame's capture to the start of encoding."""
+    """From the newest frame's capture until its batch was cut."""
     encode_s: float = 0.0
+    """Waiting for the encoder included."""
     upload_s: float = 0.0
     """From the end of encoding to the arrival at the server, waiting for the budget included."""
     queue_s: float = 0.0
-    """Waiting for the server's accelerator."""
+    """Waiting for the server's accelerator, and in it for older frames of the same device."""
     label_s: float = 0.0
     train_s: float = 0.0
     code_s: float = 0.0

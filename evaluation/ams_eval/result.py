@@ -15,6 +15,7 @@ from rich.table import Table
 from ams_common.classes import ClassSet
 from ams_eval.judging import Judgement
 from ams_eval.live import Budgets
+from ams_eval.metrics import spread
 from ams_eval.run_log import RunLog
 from ams_eval.scores import WINDOW_S, Comparison, Score
 
@@ -79,10 +80,11 @@ class Numbers:
     inference_p99_ms: float
     updates: int
     update_latency_median_s: float
-    """From the cut of a batch to the switch to the update that learnt from it."""
+    """From the capture of the newest frame to the switch to the update that learnt from it."""
     update_latency_max_s: float
     model_age_mean_s: float
-    """Time since the newest frame that the running model has learnt from, once there was an update."""
+    """Capture time less that of the newest frame that the running model has learnt from, once there was an update."""
+    model_age_p95_s: float
     recording_s: float
 
 
@@ -90,8 +92,8 @@ def count_numbers(result: DemoResult) -> Numbers:
     """Return the main numbers of a demo."""
     judgement, log = result.judgement, result.log
     exact, judge = judgement.exact, judgement.teacher_on_exact
-    latencies_s = [swap.batch_to_swap_s for swap in log.swaps if swap.batch_to_swap_s is not None]
-    ages_s = [each.model_age_s for each in log.seconds if each.model_age_s is not None]
+    latencies_s = [swap.latency_s for swap in log.swaps if swap.latency_s is not None]
+    age = spread(each.model_age_s for each in log.seconds if each.model_age_s is not None)
     before, total, played_s = _traffic(log)
     return Numbers(
         scored_frames=len(judgement.teacher.adapted.times_s),
@@ -115,7 +117,8 @@ def count_numbers(result: DemoResult) -> Numbers:
         updates=len(log.swaps),
         update_latency_median_s=float(np.median(latencies_s)) if latencies_s else math.nan,
         update_latency_max_s=max(latencies_s, default=math.nan),
-        model_age_mean_s=float(np.mean(ages_s)) if ages_s else math.nan,
+        model_age_mean_s=age.mean,
+        model_age_p95_s=age.p95,
         recording_s=judgement.duration_s,
     )
 
@@ -168,8 +171,9 @@ def facts(budgets: Budgets, numbers: Numbers) -> list[tuple[str, str, str]]:
         ),
         ("edge", f"{numbers.edge_fps:.1f} frames/s", f"source {numbers.source_fps:.1f}, {numbers.frames_dropped} dropped"),
         ("inference", f"{number(numbers.inference_p50_ms, 1)} ms median", f"{number(numbers.inference_p99_ms, 1)} ms p99"),
-        ("batch to swap", latency, f"{number(numbers.update_latency_max_s, 2)} s at most"),
-        ("updates", str(numbers.updates), f"model age {number(numbers.model_age_mean_s, 1)} s on average"),
+        ("capture to swap", latency, f"{number(numbers.update_latency_max_s, 2)} s at most"),
+        ("updates", str(numbers.updates), ""),
+        ("model age", f"{number(numbers.model_age_mean_s, 1)} s mean", f"{number(numbers.model_age_p95_s, 1)} s p95"),
     ]
 
 

@@ -43,13 +43,18 @@ class Swap:
     payload_bytes: int
     changed: int
     loss: float
-    batch_to_swap_s: float | None
-    """From the cut of the batch to the switch; None if the batch was forgotten."""
     newest_capture_s: float
-    label_ms: float
-    train_ms: float
-    code_ms: float
-    build_ms: float
+    latency_s: float | None
+    """From the capture of the newest frame to the switch; None, as its parts, if the batch was forgotten."""
+    wait_s: float | None
+    encode_s: float | None
+    upload_s: float | None
+    queue_s: float | None
+    label_s: float | None
+    train_s: float | None
+    code_s: float | None
+    download_s: float | None
+    build_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +91,6 @@ class RunLog:
         """Return a quantile, 0..1, of the inference time of all frames; NaN without frames."""
         times_ms = [time_ms for each in self.seconds for time_ms in each.infer_ms]
         return float(np.quantile(times_ms, quantile)) if times_ms else float("nan")
-
-    def batch_of(self, swap: Swap) -> Batch | None:
-        """Return the newest batch that an update has learnt from."""
-        return next((each for each in self.batches if each.newest_capture_s == swap.newest_capture_s), None)
 
 
 class EventTail:

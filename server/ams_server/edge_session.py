@@ -117,6 +117,7 @@ class EdgeSession:
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._newest_batch_id = 0
         self._newest_capture_us = BEFORE_ALL_US
+        self._newest_arrived_s = 0.0
         self._label_ms = 0.0
         self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
 
@@ -186,8 +187,10 @@ class EdgeSession:
         width, height = self.frames.frame_width or self.manifest.width, self.frames.frame_height or self.manifest.height
         return width + width % 2, height + height % 2
 
-    def ingest(self, batch: FrameBatch, run_id: bytes) -> None:
+    def ingest(self, batch: FrameBatch, run_id: bytes, *, arrived_s: float | None = None) -> None:
         """Decode and label a batch of the device's run `run_id` and hand it to the learner.
+
+        `arrived_s` is when it came, on the session's clock; None for just now.
 
         Raises:
             CodecError: the batch is not a valid video.
@@ -203,6 +206,7 @@ class EdgeSession:
         self.learner.take(LabelledFrames(images=images, labels=labels, capture_times_us=times_us))
         self._newest_batch_id = max(self._newest_batch_id, batch.batch_id)
         self._newest_capture_us = max(self._newest_capture_us, *times_us)
+        self._newest_arrived_s = started_s if arrived_s is None else arrived_s
         self._label_ms = 1e3 * (self.clock.now_s() - started_s)
 
     @property
@@ -239,6 +243,9 @@ class EdgeSession:
             self.learner.trainer.undo()
             self.learner.trainer.adopt(base.weights)
             return None
+        coded_s = self.clock.now_s()
+        train_ms, code_ms = 1e3 * (trained_s - started_s), 1e3 * (coded_s - trained_s)
+        at_server_ms = 1e3 * (coded_s - self._newest_arrived_s)
         update = Update(
             version=base.version + 1,
             base_version=base.version,
@@ -251,8 +258,9 @@ class EdgeSession:
             changed=changed,
             loss=result.loss,
             label_ms=self._label_ms,
-            train_ms=1e3 * (trained_s - started_s),
-            code_ms=1e3 * (self.clock.now_s() - trained_s),
+            train_ms=train_ms,
+            code_ms=code_ms,
+            queue_ms=max(0.0, at_server_ms - self._label_ms - train_ms - code_ms),
         )
         return Mirror(
             version=update.version,

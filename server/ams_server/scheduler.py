@@ -19,7 +19,7 @@ from ams_common.errors import AmsError
 from ams_common.events import EventLog
 from ams_common.messages import Control, FrameBatch, ServerMessage, Update
 from ams_server.edge_session import EdgeSession, Mirror
-from ams_server.inbox import Inbox
+from ams_server.inbox import Arrival, Inbox
 from ams_server.service import Outlet
 
 KEPT_INBOXES = 32
@@ -140,7 +140,8 @@ class Scheduler:
             place = self._places.get(session.device_id)
             if place is None:
                 return
-            dropped = place.inbox.add(batch, session.learner.update_interval_s)
+            arrival = Arrival(batch, self._clock.now_s())
+            dropped = place.inbox.add(arrival, session.learner.update_interval_s)
             if dropped:
                 self._count_dropped(place, dropped)
             if place not in self._turns:
@@ -175,28 +176,28 @@ class Scheduler:
             _log.debug("the worker has stopped", exc_info=error)
             self._on_failure(error)
 
-    def _next_turn(self) -> tuple[_Place, list[FrameBatch]] | None:
+    def _next_turn(self) -> tuple[_Place, list[Arrival]] | None:
         """Wait for a device with work; return it with the batches to label, or None when the worker must end."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._turns)
             return None if self._stopping else self._pop_turn()
 
-    def _pop_turn(self) -> tuple[_Place, list[FrameBatch]]:
+    def _pop_turn(self) -> tuple[_Place, list[Arrival]]:
         """Take out the turn that helps most; what it leaves of its device waits for another one."""
         urgent = next((place for place in self._turns if place.leads_to_update), None)
         place = urgent or self._turns[0]
-        batches = place.inbox.take(len(place.inbox) if urgent else 1)
+        arrivals = place.inbox.take(len(place.inbox) if urgent else 1)
         self._turns.remove(place)
         if len(place.inbox):
             self._turns.append(place)
-        return place, batches
+        return place, arrivals
 
-    def _take_turn(self, place: _Place, batches: list[FrameBatch]) -> None:
+    def _take_turn(self, place: _Place, arrivals: list[Arrival]) -> None:
         session = place.session
-        for batch in batches:
+        for arrival in arrivals:
             if self._stopping:
                 return
-            self._ingest(place, batch)
+            self._ingest(place, arrival)
         if session.due and place.outlet.backlog == 0:
             self._train(session)
         control = session.control()
@@ -204,10 +205,10 @@ class Scheduler:
             place.control = control
             place.outlet.send(control)
 
-    def _ingest(self, place: _Place, batch: FrameBatch) -> None:
-        session = place.session
+    def _ingest(self, place: _Place, arrival: Arrival) -> None:
+        session, batch = place.session, arrival.batch
         try:
-            session.ingest(batch, place.run_id)
+            session.ingest(batch, place.run_id, arrived_s=arrival.time_s)
         except AmsError as error:
             _log.warning("device %s: batch %d is left out: %s", session.device_id, batch.batch_id, error)
             return
@@ -229,10 +230,12 @@ class Scheduler:
             connected = self._publish(session, mirror, update)
         if connected:
             self._on_update(session)
+        parts_ms = update.queue_ms, update.label_ms, update.train_ms, update.code_ms
         _log.info(
-            "device %s: version %d, loss %.3f, %d parameters in %d bytes, labelled in %.0f ms, trained in %.0f ms",
+            "device %s: version %d, loss %.3f, %d parameters in %d bytes, %.2f s after the newest batch came: "
+            "waited %.2f, labelled %.2f, trained %.2f, coded %.2f",
             *(session.device_id, update.version, update.loss, update.changed, len(update.payload)),
-            *(update.label_ms, update.train_ms),
+            *(each / 1e3 for each in (sum(parts_ms), *parts_ms)),
         )
         self._events.write(
             "update",
@@ -241,6 +244,8 @@ class Scheduler:
             loss=update.loss,
             changed=update.changed,
             payload_bytes=len(update.payload),
+            newest_capture_s=update.newest_capture_time_us / 1e6,
+            queue_ms=update.queue_ms,
             label_ms=update.label_ms,
             train_ms=update.train_ms,
             code_ms=update.code_ms,

@@ -138,6 +138,7 @@ updates = st.builds(
     changed=counts,
     loss=positive,
     label_ms=positive,
+    queue_ms=positive,
     train_ms=positive,
     code_ms=positive,
 )

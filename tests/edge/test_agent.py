@@ -131,7 +131,7 @@ def test_every_frame_is_labelled_and_updates_are_learnt_from_what_was_seen(
         assert connection.hello.uplink_bps == 500_000
     assert len(list((tmp_path / "labels").glob("*.png"))) == FRAMES
     (swap,) = events(settings, "swap")
-    assert (swap["version"], swap["batch_to_swap_s"] > 0) == (4, True)
+    assert (swap["version"], swap["latency_s"] > 0) == (4, True)
     assert [event["version"] for event in events(settings, "model")] == [3]
 
 

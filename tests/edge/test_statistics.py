@@ -8,7 +8,7 @@ import pytest
 from ams_common.clock import ManualClock
 from ams_common.events import EventLog, EventValue, read_events
 from ams_common.messages import Applied, FrameBatch, Update
-from ams_edge.statistics import LOG_S, REMEMBERED_BATCHES, REPORT_S, Rates, Statistics, Totals
+from ams_edge.statistics import LOG_S, REPORT_S, Rates, Statistics, Totals
 
 APPLIED = Applied(version=5, weights_digest=bytes(16), build_time_ms=20.5)
 
@@ -111,14 +111,27 @@ def test_a_person_reads_mean_rates_now_and_then(counting: Counting, caplog: pyte
     assert [record.getMessage() for record in caplog.records] == ["12.0 frames/s, up 0 kbit/s, down 0 kbit/s, version 4"]
 
 
-def test_an_update_is_timed_from_the_cut_of_its_batch_to_the_switch(counting: Counting) -> None:
+def sent(counting: Counting, batch_id: int) -> None:
+    counting.statistics.batch_cut(2_000_000, 0.125)
+    counting.statistics.batch_encoded(batch(batch_id), encode_ms=250.0)
+
+
+def test_an_update_is_timed_from_the_capture_of_its_newest_frame_to_the_switch(counting: Counting) -> None:
+    counting.statistics.batch_cut(2_000_000, 0.125)
+    counting.clock.sleep(0.25)
     counting.statistics.batch_encoded(batch(3), encode_ms=250.0)
-    counting.clock.sleep(1.5)
+    counting.clock.sleep(0.5)
+    counting.statistics.batch_taken(3)
+    counting.clock.sleep(0.75)
+    counting.statistics.update_received(update(3))
+    counting.clock.sleep(0.25)
     counting.statistics.applied(APPLIED, update(3))
     (encoded,) = counting.events("batch")
     assert (encoded["batch_id"], encoded["frames"], encoded["payload_bytes"], encoded["newest_capture_s"]) == (3, 2, 1000, 2.0)
     (swap,) = counting.events("swap")
-    assert (swap["batch_to_swap_s"], swap["payload_bytes"], swap["changed"], swap["build_ms"]) == (1.75, 321, 9, 20.5)
+    assert (swap["latency_s"], swap["payload_bytes"], swap["changed"]) == (1.875, 321, 9)
+    assert (swap["wait_s"], swap["encode_s"], swap["upload_s"], swap["download_s"]) == (0.125, 0.25, 0.5, 0.75)
+    assert (swap["queue_s"], swap["train_s"], swap["build_s"]) == (0.0, 0.0, 0.25)
     counting.frames(1)
     counting.report(capture_time_s=7.5)
     assert counting.events("statistics")[0]["model_age_s"] == 5.5
@@ -131,25 +144,28 @@ def test_the_summary_counts_frames_and_updates(counting: Counting) -> None:
     assert counting.statistics.summary == "1 frames were labelled, 1 updates applied"
 
 
+def test_the_summary_and_the_line_for_a_person_tell_the_model_age(counting: Counting, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sent(counting, 3)
+    counting.statistics.applied(APPLIED, update(3))
+    for second in range(11):
+        counting.frames(1)
+        counting.clock.sleep(1.0)
+        counting.report(capture_time_s=5.0 + second)
+    assert counting.statistics.summary.endswith(", model age 8.0 s on average, 12.5 s at the 95th percentile")
+    assert "version 5 runs: 9 parameters in 321 bytes, 0.12 s after the newest frame learnt" in caplog.messages
+    assert "1.0 frames/s, up 0 kbit/s, down 0 kbit/s, version 4, model age 12.0 s" in caplog.messages
+
+
 def test_a_whole_model_is_no_swap(counting: Counting) -> None:
     counting.statistics.applied(APPLIED, None)
     assert counting.events("model")[0]["version"] == 5
     assert not counting.events("swap")
 
 
-def test_batches_of_another_run_and_those_long_past_have_no_time(counting: Counting) -> None:
-    for batch_id in range(1, REMEMBERED_BATCHES + 2):
-        counting.statistics.batch_encoded(batch(batch_id), 1.0)
-    for batch_id in (1, REMEMBERED_BATCHES + 7):
-        counting.statistics.applied(APPLIED, update(batch_id))
-    counting.statistics.applied(APPLIED, update(2))
-    times = [swap["batch_to_swap_s"] for swap in counting.events("swap")]
-    assert times == [None, None, 0.001]
-
-
 def test_updates_that_were_missed_by_an_earlier_run_have_no_age(counting: Counting) -> None:
     """Their capture times are those of another clock, though their batches may have the ids of this run's."""
-    counting.statistics.batch_encoded(batch(3), encode_ms=1.0)
+    sent(counting, 3)
     earlier = replace(update(3), newest_capture_time_us=900_000_000)
     for each in (earlier, update(3)):
         counting.statistics.applied(APPLIED, each)
@@ -157,4 +173,5 @@ def test_updates_that_were_missed_by_an_earlier_run_have_no_age(counting: Counti
         counting.clock.sleep(REPORT_S)
         counting.report(capture_time_s=7.5)
     assert [each["model_age_s"] for each in counting.events("statistics")] == [None, 5.5]
-    assert [each["batch_to_swap_s"] is None for each in counting.events("swap")] == [True, False]
+    assert [each["latency_s"] is None for each in counting.events("swap")] == [True, False]
+    assert [each["label_s"] is None for each in counting.events("swap")] == [True, False]

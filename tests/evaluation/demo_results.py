@@ -7,6 +7,7 @@ import numpy as np
 from ams_common.classes import STREET7, UInt8Array
 from ams_eval.judging import Judgement, Moment, Shown
 from ams_eval.live import Budgets
+from ams_eval.metrics import LATENCY_PARTS
 from ams_eval.result import DemoResult, NamedPhase
 from ams_eval.run_log import Batch, RunLog, Second, Swap
 from ams_eval.scores import Comparison, Score, ScoreBuilder
@@ -38,13 +39,17 @@ def swap(version: int, time_s: float, latency_s: float | None) -> Swap:
         payload_bytes=20_000,
         changed=9_000,
         loss=0.25,
-        batch_to_swap_s=latency_s,
         newest_capture_s=5.0 * version - 4.5,
-        label_ms=300.0,
-        train_ms=1100.0,
-        code_ms=20.0,
-        build_ms=30.0,
+        latency_s=latency_s,
+        **way(latency_s),
     )
+
+
+def way(latency_s: float | None) -> dict[str, float | None]:
+    """Return the parts of a latency, of which the download takes what the others leave."""
+    parts = {"wait": 0.0, "encode": 0.2, "upload": 0.1, "queue": 0.05, "label": 0.3, "train": 1.1, "code": 0.02, "build": 0.03}
+    left_s = None if latency_s is None else latency_s - sum(parts.values())
+    return {f"{part}_s": None if latency_s is None else parts.get(part, left_s) for part in LATENCY_PARTS}
 
 
 def run_log() -> RunLog:

@@ -36,7 +36,7 @@ def test_a_line_says_everything() -> None:
     line = running().line()
     assert line.startswith("3 of 100 s: edge 10.0 frames/s; model version 1, age 3.5 s; ")
     assert "uplink 100 of 200 kbit/s; downlink 40 kbit/s, no limit; sampling 2.00 frames/s; " in line
-    assert line.endswith("update loss 0.250, 9000 parameters in 20.0 kB, 2.0 s from batch to swap")
+    assert line.endswith("update loss 0.250, 9000 parameters in 20.0 kB, 2.0 s from capture to swap")
 
 
 def test_a_model_without_updates_has_no_age() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tests.evaluation.demo_results import NO_LOG, demo_result, run_log, swap
+from tests.evaluation.demo_results import NO_LOG, demo_result, run_log
 from tests.evaluation.html_checks import check_page, elements, parsed
 
 from ams_eval.report.chart import (
@@ -21,9 +21,10 @@ from ams_eval.report.chart import (
     span_above_zero,
     thinned,
 )
-from ams_eval.report.charts import age_chart, latency_chart, latency_parts, miou_chart, rates_chart, sampling_chart
+from ams_eval.report.charts import age_chart, miou_chart, rates_chart, sampling_chart
 from ams_eval.report.page import headline, render_report, write_report
 from ams_eval.report.pictures import moment_pictures
+from ams_eval.report.way import way_chart
 from ams_eval.result import DemoResult, count_numbers
 from ams_eval.run_log import RunLog
 
@@ -104,23 +105,9 @@ def test_rates_show_the_budgets_that_there_are() -> None:
 @pytest.mark.parametrize("log", [run_log(), NO_LOG], ids=["a run", "nothing"])
 def test_all_charts_are_drawings(log: RunLog) -> None:
     result = replace(demo_result(), log=log)
-    for svg in (sampling_chart(result), age_chart(result), latency_chart(result.log), rates_chart(result)):
+    for svg in (sampling_chart(result), age_chart(result), way_chart(result.log.swaps), rates_chart(result)):
         assert int(ElementTree.fromstring(svg).get("viewBox", "").split()[2]) in (WIDE, NARROW)
         assert "nan" not in svg
-
-
-def test_the_parts_of_a_latency_make_up_the_whole() -> None:
-    log = run_log()
-    parts = {part.name: part.duration_s for part in latency_parts(log, log.swaps[0])}
-    assert sum(parts.values()) == pytest.approx(2.0)
-    assert parts["encode"] == pytest.approx(0.2)
-    assert parts["transfer and waiting"] == pytest.approx(2.0 - 0.2 - 0.3 - 1.1 - 0.02 - 0.03)
-
-
-def test_a_forgotten_batch_leaves_the_known_parts() -> None:
-    parts = {part.name: part.duration_s for part in latency_parts(NO_LOG, swap(1, 5.0, None))}
-    assert parts["encode"] == parts["transfer and waiting"] == 0.0
-    assert parts["train"] == pytest.approx(1.1)
 
 
 @pytest.mark.parametrize(

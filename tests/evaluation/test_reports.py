@@ -17,8 +17,9 @@ from ams_eval.outcome_files import OUTCOME_NAME, write_moments, write_outcome
 from ams_eval.report.comparison_charts import Side, bandwidth_chart, gain_chart, miou_chart, rates_chart, styles
 from ams_eval.report.comparison_page import headline, render_comparison
 from ams_eval.report.filmstrip import choose_moments, class_set_of, filmstrip, moment_mious
-from ams_eval.report.run_charts import latency_chart, miou_span, rolling_kbps, run_rates_chart
+from ams_eval.report.run_charts import miou_span, rolling_kbps, run_rates_chart
 from ams_eval.report.run_page import render_run
+from ams_eval.report.way import way_chart
 from ams_eval.reports import write_reports
 from ams_eval.result_folder import Run
 from ams_eval.summary import summarise
@@ -181,7 +182,7 @@ def test_an_axis_of_per_cent_is_in_tens() -> None:
 
 
 def test_the_parts_of_a_latency_are_stacked() -> None:
-    svg = latency_chart(outcome())
+    svg = way_chart(outcome().updates)
     assert [len(elements(svg, "rect", f"fill-{part}")) for part in ("encode", "train", "wait")] == [3, 3, 0]
 
 

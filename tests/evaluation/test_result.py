@@ -37,7 +37,7 @@ def test_updates_have_a_latency_and_the_model_an_age() -> None:
     numbers = count_numbers(demo_result())
     assert numbers.updates == 2
     assert (numbers.update_latency_median_s, numbers.update_latency_max_s) == (2.5, 3.0)
-    assert numbers.model_age_mean_s == pytest.approx(6.0)
+    assert (numbers.model_age_mean_s, numbers.model_age_p95_s) == pytest.approx((6.0, 8.7))
 
 
 def test_scores_are_those_of_the_whole_recording() -> None:

@@ -3,7 +3,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from tests.evaluation.demo_results import NO_LOG, run_log, second, swap
+from tests.evaluation.demo_results import NO_LOG, run_log, swap
 
 from ams_eval.run_log import Event, EventTail, RunLogError, read_run
 
@@ -69,10 +69,3 @@ def test_inference_time_is_taken_over_all_frames() -> None:
     assert log.inference_ms(0.5) == 5.0
     assert log.inference_ms(1.0) == 6.0
     assert NO_LOG.inference_ms(0.5) != NO_LOG.inference_ms(0.5)
-
-
-def test_the_batch_of_an_update_is_found_by_its_newest_frame() -> None:
-    log = run_log()
-    assert log.batch_of(log.swaps[0]) == log.batches[0]
-    assert log.batch_of(log.swaps[1]) is None
-    assert second(0).model_age_s is None

@@ -94,9 +94,13 @@ def test_an_update_says_what_it_has_learnt_from_and_how_long_that_took() -> None
     clock = ManualClock()
     teacher = ColourTeacher(clock)
     session = small_session(teacher=teacher, clock=clock)
-    session.ingest(colour_batch(3, 1.0, 2.5), RUN)
+    arrived_s = clock.now_s()
+    clock.sleep(0.25)
+    session.ingest(colour_batch(3, 1.0, 2.5), RUN, arrived_s=arrived_s)
+    clock.sleep(0.5)
     trained(session)
     (update,) = session.mirror.recent_updates
+    assert update.queue_ms == pytest.approx(750), "before the batch was labelled and after"
     assert (update.newest_batch_id, update.newest_capture_time_us) == (3, 2_500_000)
     assert update.label_ms == pytest.approx(50)
     assert (update.base_version, update.version, update.codec) == (0, 1, session.codec.name)

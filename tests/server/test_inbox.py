@@ -2,17 +2,17 @@ from dataclasses import replace
 
 from tests.protocol_support import batch
 
-from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
-from ams_server.inbox import INBOX_BATCHES, INBOX_BYTES, INBOX_UPDATES, Inbox
+from ams_common.messages import MAX_BATCH_BYTES
+from ams_server.inbox import INBOX_BATCHES, INBOX_BYTES, INBOX_UPDATES, Arrival, Inbox
 
 
-def batch_at(batch_id: int, time_s: float, size: int = 1000) -> FrameBatch:
+def batch_at(batch_id: int, time_s: float, size: int = 1000) -> Arrival:
     time_us = round(1e6 * time_s)
-    return replace(batch(batch_id, size), capture_times_us=(time_us - 500_000, time_us))
+    return Arrival(replace(batch(batch_id, size), capture_times_us=(time_us - 500_000, time_us)), 100.0 + time_s)
 
 
-def ids(batches: list[FrameBatch]) -> list[int]:
-    return [each.batch_id for each in batches]
+def ids(arrivals: list[Arrival]) -> list[int]:
+    return [each.batch.batch_id for each in arrivals]
 
 
 def test_batches_come_out_in_their_order() -> None:

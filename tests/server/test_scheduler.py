@@ -45,12 +45,14 @@ class ScriptedSession:
         self.due_from = 0
         """The batch from which on an update is due."""
         self.bad_batch = 0
+        self.arrived_s = 0.0
         self.failure: Exception | None = None
         self.undone = False
         self.at_ingest: Callable[[int], object] = lambda batch_id: None
         self.at_train: Callable[[], object] = lambda: None
 
-    def ingest(self, batch: FrameBatch, run_id: bytes) -> None:
+    def ingest(self, batch: FrameBatch, run_id: bytes, *, arrived_s: float) -> None:
+        self.arrived_s = arrived_s
         self.calls.put((self.device_id, batch.batch_id, run_id))
         self.at_ingest(batch.batch_id)
         if batch.batch_id == self.bad_batch:

@@ -657,6 +657,7 @@ class Update(google.protobuf.message.Message):
     LABEL_MS_FIELD_NUMBER: builtins.int
     TRAIN_MS_FIELD_NUMBER: builtins.int
     CODE_MS_FIELD_NUMBER: builtins.int
+    QUEUE_MS_FIELD_NUMBER: builtins.int
     version: builtins.int
     """server: version after the update, base_version + 1."""
     base_version: builtins.int
@@ -678,11 +679,15 @@ class Update(google.protobuf.message.Message):
     loss: builtins.float
     """server: mean training loss of the phase; for display."""
     label_ms: builtins.float
-    """server: time it spent on decoding and labelling the batch, milliseconds."""
+    """server: time it spent on decoding and labelling the newest batch, milliseconds."""
     train_ms: builtins.float
     """server: time it spent on the training phase, milliseconds."""
     code_ms: builtins.float
     """server: time it spent on coding the update, milliseconds."""
+    queue_ms: builtins.float
+    """server: time that the newest batch waited, from its arrival to the handing over of the update, without label_ms, train_ms
+    and code_ms: these four make up all the time that it was at the server; milliseconds.
+    """
     def __init__(
         self,
         *,
@@ -699,8 +704,9 @@ class Update(google.protobuf.message.Message):
         label_ms: builtins.float = ...,
         train_ms: builtins.float = ...,
         code_ms: builtins.float = ...,
+        queue_ms: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base_digest", b"base_digest", "base_version", b"base_version", "changed", b"changed", "code_ms", b"code_ms", "codec", b"codec", "label_ms", b"label_ms", "loss", b"loss", "newest_batch_id", b"newest_batch_id", "newest_capture_time_us", b"newest_capture_time_us", "payload", b"payload", "result_digest", b"result_digest", "train_ms", b"train_ms", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base_digest", b"base_digest", "base_version", b"base_version", "changed", b"changed", "code_ms", b"code_ms", "codec", b"codec", "label_ms", b"label_ms", "loss", b"loss", "newest_batch_id", b"newest_batch_id", "newest_capture_time_us", b"newest_capture_time_us", "payload", b"payload", "queue_ms", b"queue_ms", "result_digest", b"result_digest", "train_ms", b"train_ms", "version", b"version"]) -> None: ...
 
 global___Update = Update
 

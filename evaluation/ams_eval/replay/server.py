@@ -24,7 +24,6 @@ class Turn:
 
     messages: Sequence[ServerMessage]
     """What it sent."""
-    start_s: float
     steps: int
     """Optimiser steps."""
     frames: int
@@ -117,13 +116,12 @@ class ReplayServer:
     def _turn(self, outbound: Outbound, frames: int, steps: int) -> Turn:
         messages, outbound.collected = tuple(outbound.collected), []
         update = next((message for message in messages if isinstance(message, Update)), None)
-        start_s, latency = self._timeline.now_s, self._latency
+        latency = self._latency
         label_s, train_s, code_s = frames * latency.label_s, steps * latency.step_s, latency.code_s if update else 0.0
         if latency.measured and update is not None:
             label_s, train_s, code_s = update.label_ms / 1e3, update.train_ms / 1e3, update.code_ms / 1e3
         return Turn(
             messages=messages,
-            start_s=start_s,
             steps=steps,
             frames=frames,
             label_s=label_s,

@@ -17,7 +17,7 @@ class _Passage:
     """When a batch passed each point on its way, in virtual seconds."""
 
     newest_capture_s: float
-    start_s: float
+    cut_s: float
     encoded_s: float = 0.0
     arrived_s: float = 0.0
 
@@ -32,9 +32,9 @@ class UpdateBook:
         """Turn that made a version, and when it ended."""
         self._last_changed: npt.NDArray[np.int64] | None = None
 
-    def batch_encoding(self, batch_id: int, *, newest_capture_s: float, start_s: float) -> None:
-        """Note that a batch is encoded from `start_s` on, its newest frame captured at `newest_capture_s`."""
-        self._passages[batch_id] = _Passage(newest_capture_s=newest_capture_s, start_s=start_s)
+    def batch_cut(self, batch_id: int, *, newest_capture_s: float, cut_s: float) -> None:
+        """Note that a batch was cut at `cut_s`, its newest frame captured at `newest_capture_s`."""
+        self._passages[batch_id] = _Passage(newest_capture_s=newest_capture_s, cut_s=cut_s)
 
     def batch_encoded(self, batch_id: int) -> None:
         """Note that a batch is ready to be sent now."""
@@ -67,10 +67,10 @@ class UpdateBook:
             loss=update.loss,
             change_norm=float(np.linalg.norm(after[changed].astype(np.float64) - before[changed])),
             mask_overlap=self._overlap(changed),
-            wait_s=passage.start_s - passage.newest_capture_s,
-            encode_s=passage.encoded_s - passage.start_s,
+            wait_s=passage.cut_s - passage.newest_capture_s,
+            encode_s=passage.encoded_s - passage.cut_s,
             upload_s=passage.arrived_s - passage.encoded_s,
-            queue_s=turn.start_s - passage.arrived_s,
+            queue_s=ended_s - passage.arrived_s - turn.label_s - turn.train_s - turn.code_s,
             label_s=turn.label_s,
             train_s=turn.train_s,
             code_s=turn.code_s,

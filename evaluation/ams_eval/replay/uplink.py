@@ -88,7 +88,7 @@ class Uplink:
         self._encoder_free_s = start_s + (measured_s if latency.measured else latency.encode_s)
         if batch is None:
             return
-        self._book.batch_encoding(batch.batch_id, newest_capture_s=batch.capture_times_us[-1] / 1e6, start_s=start_s)
+        self._book.batch_cut(batch.batch_id, newest_capture_s=batch.capture_times_us[-1] / 1e6, cut_s=cut_s)
         self._surroundings.timeline.at(self._encoder_free_s, lambda: self._put_out(batch))
 
     def _encoded(self, samples: list[Sample]) -> FrameBatch | None:

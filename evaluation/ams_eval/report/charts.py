@@ -1,23 +1,13 @@
 """The plots of the report."""
 
 import math
-from typing import NamedTuple
 
 from ams_eval.report.chart import NARROW, WIDE, Chart, Span, mean_rates, span_above_zero
 from ams_eval.result import DemoResult
-from ams_eval.run_log import RunLog, Swap
 from ams_eval.scores import Comparison
 
 TALL, MEDIUM, LOW = 260, 220, 170
 """Heights of plots, in pixels."""
-
-
-class Part(NamedTuple):
-    """A part of an update's latency."""
-
-    name: str
-    style: str
-    duration_s: float
 
 
 def miou_chart(result: DemoResult, comparison: Comparison, reference: str) -> str:
@@ -70,43 +60,6 @@ def age_chart(result: DemoResult) -> str:
     chart.line([each.capture_time_s for each in seconds], ages_s, "age")
     chart.line([time_s for time_s, _ in intervals], values, "interval")
     return chart.svg()
-
-
-def latency_chart(log: RunLog) -> str:
-    """Return what each update took from batch to swap, part by part, as SVG."""
-    stacks = [(swap, latency_parts(log, swap)) for swap in log.swaps]
-    heights = [sum(part.duration_s for part in parts) for _, parts in stacks]
-    last = max((swap.version for swap in log.swaps), default=1)
-    chart = Chart(
-        title="latency of each update, in seconds",
-        x=Span(0.4, last + 0.6),
-        y=span_above_zero(heights),
-        y_unit="s",
-        x_unit="",
-        height=MEDIUM,
-    )
-    for swap, parts in stacks:
-        top = 0.0
-        for part in parts:
-            hint = f"version {swap.version}: {part.name} {part.duration_s:.2f} s"
-            chart.bar(swap.version, 0.66, top, top + part.duration_s, f"fill-{part.style}", hint)
-            top += part.duration_s
-    return chart.svg()
-
-
-def latency_parts(log: RunLog, swap: Swap) -> list[Part]:
-    """Return the parts of an update's latency in the order in which they happen; what is left over is transfer and waiting."""
-    batch = log.batch_of(swap)
-    known = [
-        Part("encode", "encode", batch.encode_ms / 1e3 if batch else 0.0),
-        Part("label", "label", swap.label_ms / 1e3),
-        Part("train", "train", swap.train_ms / 1e3),
-        Part("code", "code", swap.code_ms / 1e3),
-        Part("build and swap", "build", swap.build_ms / 1e3),
-    ]
-    total_s = sum(part.duration_s for part in known)
-    rest_s = max(0.0, (swap.batch_to_swap_s or 0.0) - total_s)
-    return [known[0], Part("transfer and waiting", "transfer", rest_s), *known[1:]]
 
 
 def _over_time(result: DemoResult, title: str, y: Span, unit: str, height: int, width: int = WIDE) -> Chart:

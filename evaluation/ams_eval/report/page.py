@@ -6,21 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from ams_eval.judging import Moment
-from ams_eval.report.charts import age_chart, latency_chart, miou_chart, rates_chart, sampling_chart
+from ams_eval.report.charts import age_chart, miou_chart, rates_chart, sampling_chart
 from ams_eval.report.parts import card, document, legend, table, tiles
 from ams_eval.report.pictures import moment_pictures
+from ams_eval.report.way import way_chart, way_legend, way_table
 from ams_eval.result import DemoResult, Numbers, facts, number, percent, points
 from ams_eval.scores import WINDOW_S, Comparison
 
 _MODELS_KEY = (("adapted", "with adaptation"), ("without", "without"))
-_PARTS_KEY = (
-    ("encode", "encode"),
-    ("transfer", "transfer and waiting"),
-    ("label", "label"),
-    ("train", "train"),
-    ("code", "code"),
-    ("build", "build and swap"),
-)
 
 
 def write_report(result: DemoResult, numbers: Numbers, path: Path) -> None:
@@ -92,7 +85,7 @@ def _tiles(result: DemoResult, numbers: Numbers) -> str:
         ("uplink", number(numbers.uplink_kbps, 0), f"kbit/s of {up:g}" if up else "kbit/s"),
         ("downlink", number(numbers.downlink_kbps, 0), f"kbit/s of {down:g}" if down else "kbit/s"),
         ("edge", f"{numbers.edge_fps:.1f}", f"of {numbers.source_fps:.1f} frames/s"),
-        ("batch to swap", number(numbers.update_latency_median_s, 1), "s, median"),
+        ("model age", number(numbers.model_age_mean_s, 1), "s on average"),
     ]
     if result.judgement.exact is not None:
         gain = points(numbers.exact_adapted - numbers.exact_without)
@@ -195,10 +188,11 @@ def _updates(result: DemoResult, numbers: Numbers) -> str:
     sizes_kb = [swap.payload_bytes / 1e3 for swap in result.log.swaps]
     changed = [swap.changed for swap in result.log.swaps]
     return (
-        f"<h2>Updates</h2><p>From the cut of a batch on the edge to the switch to the model that has learnt from it: "
+        f"<h2>Updates</h2><p>From the capture of the newest frame to the switch to the model that has learnt from it: "
         f"{number(numbers.update_latency_median_s, 1)} s in the median, {number(numbers.update_latency_max_s, 1)} s at most. "
         f"An update changed {np.median(changed):,.0f} parameters in {np.median(sizes_kb):.1f} kB (median).</p>"
-        f"{card('Latency of each update, by version', legend(_PARTS_KEY, box=True), latency_chart(result.log))}"
+        f"{card('Latency of each update, by version', way_legend(result.log.swaps), way_chart(result.log.swaps))}"
+        f'<div class="card wide">{way_table(result.log.swaps)}</div>'
     )
 
 

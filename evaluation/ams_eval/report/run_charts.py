@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ams_eval import metrics
-from ams_eval.metrics import LATENCY_PARTS, FloatArray
+from ams_eval.metrics import FloatArray
 from ams_eval.outcome import Direction, Outcome, UpdateRecord
 from ams_eval.report.chart import NARROW, WIDE, Chart, LogSpan, Span, span_above_zero, thinned
 from ams_eval.scores import Score
@@ -120,26 +120,6 @@ def effort_chart(outcome: Outcome) -> str:
         hint = f"{start_s:.0f} to {end_s:.0f} s: {steps:.0f} steps, change {change:.3g}"
         chart.bar((start_s + end_s) / 2, 0.86 * (end_s - start_s), 0.0, float(change), "fill-train", hint)
     return chart.svg()
-
-
-def latency_chart(outcome: Outcome) -> str:
-    """Return what each update took from capture to switch, part by part, as SVG."""
-    totals_s = [sum(_parts(each).values()) for each in outcome.updates]
-    last = max((each.version for each in outcome.updates), default=1)
-    x = Span(0.4, last + 0.6)
-    chart = Chart(title="latency of each update, in seconds", x=x, y=span_above_zero(totals_s), y_unit="s", x_unit="")
-    for each in outcome.updates:
-        top_s = 0.0
-        for part, duration_s in _parts(each).items():
-            hint = f"version {each.version}: {part} {duration_s:.2f} s"
-            chart.bar(each.version, 0.66, top_s, top_s + duration_s, f"fill-{part}", hint)
-            top_s += duration_s
-    return chart.svg()
-
-
-def _parts(update: UpdateRecord) -> dict[str, float]:
-    durations_s = {part: float(getattr(update, f"{part}_s")) for part in LATENCY_PARTS}
-    return {part: duration_s for part, duration_s in durations_s.items() if duration_s > 0}
 
 
 def _small(outcome: Outcome, title: str, series: Iterable[Iterable[float]], unit: str) -> Chart:

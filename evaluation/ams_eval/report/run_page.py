@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ams_eval import metrics
-from ams_eval.metrics import EFFORT_WINDOW_S, LATENCY_PARTS
+from ams_eval.metrics import EFFORT_WINDOW_S
 from ams_eval.outcome import Moments, Outcome
 from ams_eval.report.filmstrip import choose_moments, filmstrip, moment_mious
 from ams_eval.report.parts import card, document, legend, table, tiles
@@ -14,12 +14,12 @@ from ams_eval.report.run_charts import (
     RATE_WINDOW_S,
     age_chart,
     effort_chart,
-    latency_chart,
     run_miou_chart,
     run_rates_chart,
     sampling_chart,
     update_chart,
 )
+from ams_eval.report.way import parts_seen, way_chart, way_legend, way_table
 from ams_eval.result import number, percent, points
 from ams_eval.result_folder import NO_CUSTOMISATION, Run
 from ams_eval.scores import WINDOW_S
@@ -180,7 +180,6 @@ def _steering(outcome: Outcome) -> str:
 def _updates(outcome: Outcome, summary: Summary) -> str:
     if not outcome.updates:
         return ""
-    parts = [part for part in LATENCY_PARTS if any(getattr(each, f"{part}_s") > 0 for each in outcome.updates)]
     changed = [each.changed for each in outcome.updates]
     sizes_kb = [each.payload_bytes / 1e3 for each in outcome.updates]
     lead = (
@@ -188,10 +187,10 @@ def _updates(outcome: Outcome, summary: Summary) -> str:
         f"{number(summary.latency_mean_s, 1)} s on average, {number(summary.latency_p95_s, 1)} s at the 95th percentile. An "
         f"update changed {np.median(changed):,.0f} parameters in {np.median(sizes_kb):,.1f} kB (median)."
     )
-    if not parts:
+    if not parts_seen(outcome.updates):
         return f"<h2>Updates</h2><p>{lead} This run does not model how long anything takes.</p>"
-    key = legend(((part, part) for part in parts), box=True)
-    return f"<h2>Updates</h2><p>{lead}</p>{card('Latency of each update, by version', key, latency_chart(outcome))}"
+    chart = card("Latency of each update, by version", way_legend(outcome.updates), way_chart(outcome.updates))
+    return f'<h2>Updates</h2><p>{lead}</p>{chart}<div class="card wide">{way_table(outcome.updates)}</div>'
 
 
 def _settings(run: Run) -> str:
