@@ -20,7 +20,8 @@ import torch
 from ams_common.classes import ClassSet, UInt8Array, load_class_set
 from ams_common.iou import confusion_matrix, mean_iou
 from ams_common.messages import FrameBatch
-from ams_common.video_codec import VIDEO_CODEC, decode_frames, encode_frames
+from ams_common.video_codec import decode_frames, encode_frames
+from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS
 from ams_eval.inputs.label_cache import CachedTeacher, default_cache_folder
 from ams_eval.references import resized
 from ams_server.teachers.base import Teacher
@@ -50,7 +51,7 @@ def main() -> None:
         small = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False) for frame in frames]
         report(size, "original", 0.0, np.stack(small), small, labels(np.stack(small)), originals, classes)
         for kbit in map(float, arguments.kbit.split(",")):
-            received, used_bytes, kept = through_the_encoder(small, arguments.batch, kbit)
+            received, used_bytes, kept = through_the_encoder(small, arguments.batch, kbit, arguments.video_codec)
             names = f"{kbit:g}" if len(kept) == len(small) else f"{kbit:g}, {len(kept)} of {len(small)} frames"
             some = [originals[index] for index in kept]
             report(
@@ -77,6 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="480x360,320x240,208x160", help="sizes of the frames that are sent")
     parser.add_argument("--kbit", default="4,8,16,32,64,128,256", help="kbit that a frame may take")
     parser.add_argument("--batch", type=int, default=5, help="frames in a batch")
+    parser.add_argument("--video-codec", choices=VIDEO_FORMATS, default=VIDEO_CODEC)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--every-s", type=float, default=1.0, help="seconds between two frames")
     parser.add_argument("--label-cache", type=Path, default=default_cache_folder())
@@ -106,15 +108,15 @@ def read_frames(path: str, every_s: float, count: int) -> UInt8Array:
         return np.stack([np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in decoded])
 
 
-def through_the_encoder(frames: Sequence[UInt8Array], count: int, kbit: float) -> tuple[UInt8Array, int, list[int]]:
+def through_the_encoder(frames: Sequence[UInt8Array], count: int, kbit: float, codec: str) -> tuple[UInt8Array, int, list[int]]:
     """Return what is received of frames that may take `kbit` each, the bytes they took, and which frames they are."""
     parts, used_bytes, kept = [], 0, []
     for start, batch in batches(frames, count):
-        encoded = encode_frames(batch, target_bytes=int(125 * kbit * len(batch)))
+        encoded = encode_frames(batch, target_bytes=int(125 * kbit * len(batch)), video_codec=codec)
         height, width, _ = batch[0].shape
         message = FrameBatch(
             batch_id=1,
-            video_codec=VIDEO_CODEC,
+            video_codec=codec,
             width=width,
             height=height,
             capture_times_us=encoded.kept,

@@ -4,7 +4,7 @@ Cuts batches of 1, 2, 3, 5 and 10 frames, a second apart, out of videos (without
 three sizes, and fits each into several numbers of bytes. Prints a row for each size and number of frames, and one for all
 batches. "Finest" are batches that need less than 95 % of their bytes at the finest quantiser, which is no miss.
 
-    python benchmarks/video_codec.py [VIDEO ...] [--batches 3]
+    python benchmarks/video_codec.py [VIDEO ...] [--batches 3] [--video-codec h264]
 """
 
 import argparse
@@ -18,8 +18,9 @@ import numpy as np
 
 from ams_common.classes import UInt8Array
 from ams_common.messages import FrameBatch
-from ams_common.video_codec import VIDEO_CODEC, decode_frames, encode_frames
+from ams_common.video_codec import decode_frames, encode_frames
 from ams_common.video_fit import FILLED
+from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS
 
 SIZES = ((480, 360), (512, 256), (208, 160))
 COUNTS = (1, 2, 3, 5, 10)
@@ -71,15 +72,15 @@ def psnr_db(first: UInt8Array, second: UInt8Array) -> float:
     return float(10 * np.log10(255**2 / np.square(first.astype(np.float32) - second.astype(np.float32)).mean()))
 
 
-def measure(frames: Sequence[UInt8Array], target_bytes: int) -> Measured:
+def measure(frames: Sequence[UInt8Array], target_bytes: int, codec: str) -> Measured:
     """Encode and decode one batch."""
     started_s = time.perf_counter()
-    encoded = encode_frames(frames, target_bytes=target_bytes)
+    encoded = encode_frames(frames, target_bytes=target_bytes, video_codec=codec)
     encoded_s = time.perf_counter()
     height, width, _ = frames[0].shape
     batch = FrameBatch(
         batch_id=1,
-        video_codec=VIDEO_CODEC,
+        video_codec=codec,
         width=width,
         height=height,
         capture_times_us=encoded.kept,
@@ -91,7 +92,8 @@ def measure(frames: Sequence[UInt8Array], target_bytes: int) -> Measured:
     return Measured(
         filled=filled,
         left_out=len(frames) - len(encoded.kept),
-        finest=filled < FILLED and encode_frames(frames, target_bytes=4 * target_bytes).size_bytes == encoded.size_bytes,
+        finest=filled < FILLED
+        and encode_frames(frames, target_bytes=4 * target_bytes, video_codec=codec).size_bytes == encoded.size_bytes,
         encode_ms=1e3 * (encoded_s - started_s),
         decode_ms=1e3 * (decoded_s - encoded_s),
         psnr_db=psnr_db(restored, np.array([frames[index] for index in encoded.kept])),
@@ -123,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*")
     parser.add_argument("--batches", type=int, default=3, help="batches of each kind from each video")
+    parser.add_argument("--video-codec", choices=VIDEO_FORMATS, default=VIDEO_CODEC)
     arguments = parser.parse_args()
     print(
         "| frames | batches | finest | within 5 %, % | least | most | with frames left out | encode ms | decode ms | PSNR dB |"
@@ -134,7 +137,9 @@ def main() -> None:
         films = [read_frames(path, width, height, many) for path in arguments.videos] or [draw_frames(width, height, many)]
         for count in COUNTS:
             chosen = [batch for film in films for batch in batches(film, count, arguments.batches)]
-            measured = [measure(batch, target_bytes) for batch in chosen for target_bytes in TARGETS_BYTES]
+            measured = [
+                measure(batch, target_bytes, arguments.video_codec) for batch in chosen for target_bytes in TARGETS_BYTES
+            ]
             print(describe(f"{count} of {width}x{height}", measured), flush=True)
             everything += measured
     print(describe("all", everything))

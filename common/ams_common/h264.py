@@ -1,11 +1,11 @@
 """The little of H.264 (ITU-T H.264, sections 7.3 and B.1) to know before a decoder is let loose on bytes from outside."""
 
-from dataclasses import dataclass
+from ams_common.bits import BitReader, PictureSize, require
+from ams_common.nal_units import check_units, join_nal_units, payload_bits, split_nal_units
 
-from ams_common.errors import CodecError
-
-START_CODE = b"\x00\x00\x01"
 NAL_SLICE, NAL_IDR_SLICE, NAL_SEI, NAL_SEQUENCE_PARAMETERS, NAL_PICTURE_PARAMETERS, NAL_DELIMITER = 1, 5, 6, 7, 8, 9
+_SLICES = frozenset({NAL_SLICE, NAL_IDR_SLICE})
+_ACCEPTED = _SLICES | {NAL_SEI, NAL_SEQUENCE_PARAMETERS, NAL_PICTURE_PARAMETERS, NAL_DELIMITER}
 _PROFILES_420_8BIT = {66, 77}
 """Baseline and main: 8 bits, 4:2:0, by definition."""
 _PROFILE_HIGH = 100
@@ -14,25 +14,20 @@ _HEAD_BYTES = 128
 """More than the fields up to the picture size can take; the rest of a parameter set is not looked at."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PictureSize:
-    """Size of the pictures that a sequence parameter set announces, in pixels."""
-
-    width: int
-    height: int
-    coded_width: int
-    """Width before cropping: a multiple of 16; what a decoder allocates."""
-    coded_height: int
+def without_notes(data: bytes) -> bytes:
+    """Drop x264's note about itself and its options, 700 bytes a batch that no decoder needs."""
+    return join_nal_units([unit for unit in split_nal_units(data) if nal_type(unit) != NAL_SEI])
 
 
-def split_nal_units(stream: bytes) -> list[bytes]:
-    """Return the NAL units of a byte stream with start codes (annex B), without start codes and trailing zero bytes."""
-    return [unit for unit in (piece.rstrip(b"\x00") for piece in stream.split(START_CODE)[1:]) if unit]
+def announced_sizes(data: bytes) -> list[PictureSize]:
+    """Return the sizes that a packet's parameter sets announce.
 
-
-def join_nal_units(units: list[bytes]) -> bytes:
-    """Return the byte stream of the units, each behind a start code of three bytes."""
-    return b"".join(START_CODE + unit for unit in units)
+    Raises:
+        CodecError: the packet has units that are not accepted, a parameter set that is not, or not exactly one picture.
+    """
+    units = split_nal_units(data)
+    check_units(units, _ACCEPTED, _SLICES, kind_of=nal_type, starts=starts_picture)
+    return [parse_picture_size(unit) for unit in units if nal_type(unit) == NAL_SEQUENCE_PARAMETERS]
 
 
 def nal_type(unit: bytes) -> int:
@@ -54,17 +49,17 @@ def parse_picture_size(unit: bytes) -> PictureSize:
     Raises:
         CodecError: the unit is cut short, or asks for something else.
     """
-    bits = _BitReader(unit[1:_HEAD_BYTES].replace(b"\x00\x00\x03", b"\x00\x00"))
+    bits = BitReader(payload_bits(unit[1:_HEAD_BYTES]))
     profile = bits.unsigned(8)
     bits.unsigned(16)  # constraint flags and level
     bits.exp_golomb()  # seq_parameter_set_id
     _check_format(profile, bits)
     bits.exp_golomb()  # log2_max_frame_num_minus4
     _skip_picture_order(bits)
-    _require(bits.exp_golomb() <= _MAX_REFERENCE_FRAMES, "more than 16 reference frames")
+    require(bits.exp_golomb() <= _MAX_REFERENCE_FRAMES, "more than 16 reference frames")
     bits.unsigned(1)  # gaps_in_frame_num_value_allowed_flag
     coded_width, coded_height = 16 * (bits.exp_golomb() + 1), 16 * (bits.exp_golomb() + 1)
-    _require(bits.unsigned(1) == 1, "interlaced video")
+    require(bits.unsigned(1) == 1, "interlaced video")
     bits.unsigned(1)  # direct_8x8_inference_flag
     left, right, top, bottom = [bits.exp_golomb() for _ in range(4)] if bits.unsigned(1) else [0] * 4
     return PictureSize(
@@ -75,45 +70,17 @@ def parse_picture_size(unit: bytes) -> PictureSize:
     )
 
 
-def _check_format(profile: int, bits: "_BitReader") -> None:
+def _check_format(profile: int, bits: BitReader) -> None:
     if profile in _PROFILES_420_8BIT:
         return
-    _require(profile == _PROFILE_HIGH, f"profile {profile}")
-    _require(bits.exp_golomb() == 1, "a chroma format other than 4:2:0")
-    _require(bits.exp_golomb() == 0 and bits.exp_golomb() == 0, "more than 8 bits a sample")
-    _require(bits.unsigned(2) == 0, "lossless coding or scaling matrices")
+    require(profile == _PROFILE_HIGH, f"profile {profile}")
+    require(bits.exp_golomb() == 1, "a chroma format other than 4:2:0")
+    require(bits.exp_golomb() == 0 and bits.exp_golomb() == 0, "more than 8 bits a sample")
+    require(bits.unsigned(2) == 0, "lossless coding or scaling matrices")
 
 
-def _skip_picture_order(bits: "_BitReader") -> None:
+def _skip_picture_order(bits: BitReader) -> None:
     order_type = bits.exp_golomb()
-    _require(order_type in (0, 2), f"picture order count type {order_type}")
+    require(order_type in (0, 2), f"picture order count type {order_type}")
     if order_type == 0:
         bits.exp_golomb()  # log2_max_pic_order_cnt_lsb_minus4
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise CodecError(f"video has {otherwise}, which is not accepted")
-
-
-class _BitReader:
-    """Reads bits from the most significant one on."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def unsigned(self, bits: int) -> int:
-        """u(n) of section 7.2."""
-        if bits > self._left:
-            raise CodecError("video has a sequence parameter set that is cut short")
-        self._left -= bits
-        return (self._value >> self._left) & ((1 << bits) - 1)
-
-    def exp_golomb(self) -> int:
-        """ue(v) of section 9.1."""
-        zeros = 0
-        while self.unsigned(1) == 0:
-            zeros += 1
-            _require(zeros < 32, "a number of more than 32 bits")
-        return (1 << zeros) - 1 + self.unsigned(zeros)

@@ -121,6 +121,8 @@ class Control:
     """Width of the frames in a batch, in pixels."""
     frame_height: int
     """Height of the frames in a batch, in pixels."""
+    video_codecs: tuple[str, ...] = ()
+    """Video codecs that the server can decode; none stands for "h264" alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,7 @@ class FrameBatch:
     batch_id: int
     """Counts from 1 in each run of the edge; a batch that arrives twice is used once."""
     video_codec: str
-    """"h264"; the elementary stream carries its own parameter sets."""
+    """"h264", "hevc" or "av1"; the elementary stream carries its own parameter sets."""
     width: int
     height: int
     capture_times_us: tuple[int, ...]

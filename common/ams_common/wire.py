@@ -244,12 +244,14 @@ def _welcome_from_proto(proto: pb.Welcome) -> Welcome:
 
 
 def _control_from_proto(proto: pb.Control) -> Control:
+    check.in_range("number of video codecs", len(proto.video_codecs), 0, MAX_CODECS)
     return Control(
         sampling_hz=check.in_range("sampling_hz", proto.sampling_hz, 1e-6, 1000.0),
         batch_interval_s=check.in_range("batch_interval_s", proto.batch_interval_s, 1e-3, 1e6),
         batch_bytes=check.in_range("batch_bytes", proto.batch_bytes, 1, MAX_BATCH_BYTES),
         frame_width=check.side("frame_width", proto.frame_width),
         frame_height=check.side("frame_height", proto.frame_height),
+        video_codecs=tuple(check.name("video_codec", each) for each in proto.video_codecs),
     )
 
 

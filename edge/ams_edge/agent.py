@@ -34,8 +34,9 @@ from ams_common.session.client import (
     UpdateReceived,
 )
 from ams_common.update_codec import CODECS, DEFAULT_CODEC
+from ams_common.video_formats import require_encoder
 from ams_edge.camera import open_camera
-from ams_edge.encoder import EncoderWorker
+from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
 from ams_edge.patcher import Patcher, PatcherWorker
@@ -61,11 +62,12 @@ class Agent:
 
         Raises:
             SourceError: the camera, stream or file cannot be opened.
-            ConfigurationError: an output or the state folder cannot be written.
+            ConfigurationError: an output or the state folder cannot be written, or the video encoder is missing.
         """
         self._settings = settings
         self._clock = clock or SystemClock()
         check_outputs(settings)
+        require_encoder(settings.video_codec)
         self._store = ModelStore(settings.state_folder.expanduser() / settings.device_id, settings, self._clock)
         self._events = EventLog(settings.events, self._clock)
         try:
@@ -216,7 +218,7 @@ class Agent:
         if samples is not None:
             newest_us = samples[-1].capture_time_us
             self._statistics.batch_cut(newest_us, (frame.capture_time_us - newest_us) / 1e6)
-            self._encoder.submit(samples, control.batch_bytes)
+            self._encoder.submit(samples, control.batch_bytes, agreed_codec(self._settings.video_codec, control))
 
     def _check_threads(self) -> None:
         """Raise what ended a thread, since the agent is nothing without it.

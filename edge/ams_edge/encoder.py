@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from ams_common.clock import Clock
 from ams_common.errors import CodecError
-from ams_common.messages import FrameBatch
-from ams_common.video_codec import VIDEO_CODEC, encode_frames
+from ams_common.messages import Control, FrameBatch
+from ams_common.video_codec import encode_frames
+from ams_common.video_formats import VIDEO_CODEC
 from ams_edge.sampler import Sample
 from ams_edge.worker import Worker
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 class _Job(NamedTuple):
     samples: Sequence[Sample]
     target_bytes: int
+    video_codec: str
 
 
 class BatchEncoder:
@@ -35,7 +37,7 @@ class BatchEncoder:
         self.left_out = 0
         """Samples left out of batches because their bytes were too few for all of them."""
 
-    def encode(self, samples: Sequence[Sample], target_bytes: int) -> FrameBatch:
+    def encode(self, samples: Sequence[Sample], target_bytes: int, video_codec: str = VIDEO_CODEC) -> FrameBatch:
         """Return `samples`, oldest first and at least one, as the next batch, of about `target_bytes` of video.
 
         It has at most `target_bytes` and what the batch before left of its own, a CARRIED share of them at most. Where not all
@@ -46,14 +48,14 @@ class BatchEncoder:
         """
         allowed_bytes = target_bytes + min(self._unspent_bytes, int(CARRIED * target_bytes))
         images = [sample.image for sample in samples]
-        encoded = encode_frames(images, target_bytes=allowed_bytes)
+        encoded = encode_frames(images, target_bytes=allowed_bytes, video_codec=video_codec)
         self._unspent_bytes = allowed_bytes - encoded.size_bytes
         self._count_left_out(len(samples), len(encoded.kept), allowed_bytes)
         self._newest_id += 1
         height, width, _ = images[0].shape
         return FrameBatch(
             batch_id=self._newest_id,
-            video_codec=VIDEO_CODEC,
+            video_codec=video_codec,
             width=width,
             height=height,
             capture_times_us=tuple(samples[index].capture_time_us for index in encoded.kept),
@@ -103,9 +105,9 @@ class EncoderWorker:
         """Start the thread; once."""
         self._worker.start()
 
-    def submit(self, samples: Sequence[Sample], target_bytes: int) -> None:
-        """Hand over the samples of one batch, oldest first, to be encoded into at most `target_bytes`; returns at once."""
-        self._worker.put_newest(_Job(samples, target_bytes))
+    def submit(self, samples: Sequence[Sample], target_bytes: int, video_codec: str = VIDEO_CODEC) -> None:
+        """Hand over the samples of one batch, oldest first, to be encoded into `target_bytes`; returns at once."""
+        self._worker.put_newest(_Job(samples, target_bytes, video_codec))
 
     def stop(self) -> None:
         """Encode what is waiting, then see the thread end. May be called twice."""
@@ -114,8 +116,13 @@ class EncoderWorker:
     def _encode(self, job: _Job) -> None:
         started_s = self._clock.now_s()
         try:
-            batch = self._encoder.encode(job.samples, job.target_bytes)
+            batch = self._encoder.encode(*job)
         except CodecError as error:
             _log.warning("a batch was not sent: %s", error)
             return
         self._on_batch(batch, (self._clock.now_s() - started_s) * 1000)
+
+
+def agreed_codec(wanted: str, control: Control) -> str:
+    """Return the video codec that is `wanted` if the server can decode it, else the one that every server can."""
+    return wanted if wanted in control.video_codecs else VIDEO_CODEC

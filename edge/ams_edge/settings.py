@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, PartConfig
+from ams_common.video_formats import VideoCodec
 from ams_edge.camera import CameraConfig
 from ams_edge.link import LinkConfig
 from ams_edge.runtime_config import RuntimeConfig
@@ -30,6 +31,9 @@ class DeviceConfig(PartConfig):
     """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit: then 200 for pictures, as in the paper."""
     downlink_kbps: float = Field(default=0.0, ge=0, le=1e9)
     """Budget from the server to here in kbit/s, the first model included; 0 for no limit."""
+    video_codec: VideoCodec = "h264"
+    """Video codec of the frames to the server, h264, hevc or av1: the others need fewer bytes and more time to encode. Where
+    the server cannot decode it, h264 is used."""
     student: str = ""
     """Student wanted from the server; by default the server's."""
     class_set: str = ""

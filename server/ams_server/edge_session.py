@@ -21,6 +21,7 @@ from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control, Fram
 from ams_common.settings import PartConfig
 from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
+from ams_common.video_formats import VIDEO_FORMATS, can_decode
 from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
 from ams_server.learners.base import LabelledFrames, Learner
@@ -179,6 +180,7 @@ class EdgeSession:
             batch_bytes=min(MAX_BATCH_BYTES, cadence.video_bytes),
             frame_width=width,
             frame_height=height,
+            video_codecs=tuple(filter(can_decode, VIDEO_FORMATS)),
         )
 
     @property

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from ams_common import video_codec
 from ams_common.classes import UInt8Array
 from ams_common.errors import CodecError
-from ams_common.h264 import NAL_SEI, NAL_SEQUENCE_PARAMETERS, join_nal_units, nal_type, parse_picture_size, split_nal_units
+from ams_common.h264 import NAL_SEI, NAL_SEQUENCE_PARAMETERS, nal_type, parse_picture_size
 from ams_common.messages import FrameBatch
-from ams_common.video_codec import VIDEO_CODEC, EncodedFrames, decode_frames, encode_frames
+from ams_common.nal_units import join_nal_units, split_nal_units
+from ams_common.video_codec import EncodedFrames, decode_frames, encode_frames
+from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS
 from ams_common.video_pictures import to_yuv
 
 WIDTH, HEIGHT = 96, 64
@@ -198,7 +200,7 @@ def test_what_a_stream_says_about_its_matrix_changes_nothing(matrix: int) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"video_codec": "av1"}, "'av1', only 'h264'"),
+        ({"video_codec": "theora"}, "'theora', this machine can decode h264"),
         ({"capture_times_us": ()}, "batch of 0 frames"),
         ({"capture_times_us": seconds(21)}, "batch of 21 frames, 1 to 20"),
         ({"capture_times_us": seconds(5)}, "6 packets that are not the pictures 0 to 4"),
@@ -236,20 +238,22 @@ LARGER = encode_frames([picture(0, 512, 512)], target_bytes=20_000).packets[0][1
 
 @pytest.mark.parametrize("position", [0, 3])
 def test_a_larger_picture_anywhere_is_refused_before_decoding(position: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_codec, "_run_decoder", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(video_codec, "_run_decoder", lambda *_: pytest.fail("decoded"))
     with pytest.raises(CodecError, match="pictures of 512x512, the batch says 96x64"):
         decode(with_packet(position, LARGER))
 
 
 def test_cropping_hides_no_large_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    cropped = parse_picture_size(split_nal_units(LARGER)[0])
-    monkeypatch.setattr(video_codec, "parse_picture_size", lambda _: dataclasses.replace(cropped, width=96, height=64))
+    cropped = dataclasses.replace(parse_picture_size(split_nal_units(LARGER)[0]), width=96, height=64)
+    blind = dataclasses.replace(VIDEO_FORMATS["h264"], announced_sizes=lambda _: [cropped])
+    monkeypatch.setattr(video_codec, "VIDEO_FORMATS", {"h264": blind})
     with pytest.raises(CodecError, match="crops 512x512 to 96x64"):
         decode(BATCH)
 
 
 def test_the_decoder_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_codec, "_check_packet", lambda *_: None)
+    blind = dataclasses.replace(VIDEO_FORMATS["h264"], announced_sizes=lambda _: [])
+    monkeypatch.setattr(video_codec, "VIDEO_FORMATS", {"h264": blind})
     with pytest.raises(CodecError, match="cannot be decoded"):
         decode(dataclasses.replace(BATCH, capture_times_us=(0,), packets=((0, LARGER),)))
 

@@ -173,8 +173,8 @@ def test_accounted_bytes_are_those_that_the_codecs_made(monkeypatch: pytest.Monk
     made: dict[str, list[int]] = {"frames": [], "update": []}
     encode = encoder.BatchEncoder.encode
 
-    def encode_batch(self: encoder.BatchEncoder, samples: Sequence[Sample], target_bytes: int) -> FrameBatch:
-        batch = encode(self, samples, target_bytes)
+    def encode_batch(self: encoder.BatchEncoder, samples: Sequence[Sample], target_bytes: int, video_codec: str) -> FrameBatch:
+        batch = encode(self, samples, target_bytes, video_codec)
         made["frames"].append(sum(len(data) for _, data in batch.packets))
         return batch
 

@@ -141,10 +141,10 @@ def test_a_batch_that_does_not_fit_is_given_up_and_the_next_one_is_sent(
 ) -> None:
     on, encoded = stage(seconds=30), BatchEncoder.encode
 
-    def encode(self: BatchEncoder, samples: Sequence[Sample], target_bytes: int) -> FrameBatch:
+    def encode(self: BatchEncoder, samples: Sequence[Sample], target_bytes: int, video_codec: str) -> FrameBatch:
         if 8.0 < samples[0].capture_time_us / 1e6 < 14.0:
             raise CodecError("4 frames do not fit into 10 bytes")
-        return encoded(self, samples, target_bytes)
+        return encoded(self, samples, target_bytes, video_codec)
 
     monkeypatch.setattr(BatchEncoder, "encode", encode)
     list(adaptation.label(on))

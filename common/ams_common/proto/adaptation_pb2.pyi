@@ -269,7 +269,7 @@ class FrameBatch(google.protobuf.message.Message):
     batch_id: builtins.int
     """edge: counts from 1 in each run; a batch that arrives twice is used once."""
     video_codec: builtins.str
-    """edge: codec of the packets; "h264", an elementary stream that carries its own parameter sets."""
+    """edge: codec of the packets, one of Control.video_codecs; an elementary stream that carries its own parameter sets."""
     width: builtins.int
     """edge: width of the frames, pixels."""
     height: builtins.int
@@ -540,6 +540,7 @@ class Control(google.protobuf.message.Message):
     BATCH_BYTES_FIELD_NUMBER: builtins.int
     FRAME_WIDTH_FIELD_NUMBER: builtins.int
     FRAME_HEIGHT_FIELD_NUMBER: builtins.int
+    VIDEO_CODECS_FIELD_NUMBER: builtins.int
     sampling_hz: builtins.float
     """server: frames to keep for training, per second of capture time."""
     batch_interval_s: builtins.float
@@ -550,6 +551,10 @@ class Control(google.protobuf.message.Message):
     """server: width of the frames in a batch, pixels."""
     frame_height: builtins.int
     """server: height of the frames in a batch, pixels."""
+    @property
+    def video_codecs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """server: video codecs that it can decode: of "h264", "hevc" and "av1". None stands for "h264" alone."""
+
     def __init__(
         self,
         *,
@@ -558,8 +563,9 @@ class Control(google.protobuf.message.Message):
         batch_bytes: builtins.int = ...,
         frame_width: builtins.int = ...,
         frame_height: builtins.int = ...,
+        video_codecs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "video_codecs", b"video_codecs"]) -> None: ...
 
 global___Control = Control
 

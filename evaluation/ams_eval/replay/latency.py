@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from ams_common.errors import ConfigurationError
 from ams_common.settings import PartConfig
+from ams_common.video_formats import VideoCodec
 from ams_eval.replay.link import parse_link
 
 _PARTS = ("encode", "label", "step", "code", "build")
@@ -43,6 +44,9 @@ class NetworkConfig(PartConfig):
     """Budget of what the device sends, in kbit/s; 0 for no limit."""
     downlink_kbps: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Budget of what the device receives, in kbit/s; 0 for no limit."""
+
+    video_codec: VideoCodec = "h264"
+    """Video codec of the frames that the device sends, h264, hevc or av1."""
 
     @field_validator("latency")
     @classmethod

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ams_common.video_formats import VideoCodec
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.profile import Profile
 from ams_eval.replay.journal import Journal
@@ -18,6 +19,8 @@ class Surroundings:
     """May be shared with other devices."""
     link: LinkShape
     latency: Latency
+    video_codec: VideoCodec
+    """Of the frames that the device sends."""
     runtime: RuntimeConfig
     """How the device runs its model."""
     journal: Journal

@@ -8,7 +8,7 @@ from ams_common.errors import CodecError
 from ams_common.messages import ClientMessage, Control, FrameBatch
 from ams_common.session.outbox import BatchOutbox
 from ams_common.wire import client_message_from_proto, client_message_to_proto
-from ams_edge.encoder import BatchEncoder
+from ams_edge.encoder import BatchEncoder, agreed_codec
 from ams_edge.frame import Frame
 from ams_edge.link import LinkConfig
 from ams_edge.sampler import Sample, Sampler
@@ -94,7 +94,8 @@ class Uplink:
     def _encoded(self, samples: list[Sample]) -> FrameBatch | None:
         """Return the batch of `samples`; None where not even one fits: the product's worker gives such a batch up too."""
         try:
-            return self._encoder.encode(samples, self._control.batch_bytes)
+            video_codec = agreed_codec(self._surroundings.video_codec, self._control)
+            return self._encoder.encode(samples, self._control.batch_bytes, video_codec)
         except CodecError as error:
             _log.warning("a batch was not sent: %s", error)
             return None

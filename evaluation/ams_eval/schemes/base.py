@@ -74,6 +74,7 @@ class Stage:
             timeline=timeline,
             link=parse_link(self.network.link),
             latency=parse_latency(self.network.latency),
+            video_codec=self.network.video_codec,
             runtime=self.runtime,
             journal=self.journal,
             profile=self.profile,
