@@ -1,11 +1,15 @@
 """Runs of one scheme together: means over recordings and seeds."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ams_eval import metrics
 from ams_eval.result_folder import unique
 from ams_eval.summary import Summary
+
+_SHARED = re.compile(r"(.+) x (\d+) devices")
 
 
 class Group(tuple[Summary, ...]):
@@ -64,6 +68,39 @@ def describe_missing(groups: Sequence[Group]) -> str:
     if not parts:
         return ""
     return f"Of {count} recordings, {', '.join(parts)}: means over different recordings cannot be compared."
+
+
+class SharingLoss(NamedTuple):
+    """What a scheme loses where devices share a server; mIoU of 10 s windows, 0..1, NaN where there are no such labels."""
+
+    scheme: str
+    devices: int
+    loss: float
+    """mIoU against the teacher of a device with a server of its own, less that of the devices together."""
+    human_loss: float
+    recordings: int
+    """Those that both were run on."""
+
+
+def shared_name(scheme: str, devices: int) -> str:
+    """Return what `scheme` is called where so many devices share a server."""
+    return f"{scheme} x {devices} devices"
+
+
+def sharing_losses(rows: Iterable[Summary]) -> list[SharingLoss]:
+    """Return what each scheme that devices share a server in loses against one device alone, on the same recordings."""
+    groups = by_scheme(rows)
+    found = []
+    for together in groups:
+        match = _SHARED.fullmatch(together.scheme)
+        alone = next((group for group in groups if match and group.scheme == match[1]), None)
+        if match is None or alone is None:
+            continue
+        common = {row.recording for row in together} & {row.recording for row in alone}
+        both = [Group(row for row in group if row.recording in common) for group in (alone, together)]
+        loss, human_loss = (both[0].mean(name) - both[1].mean(name) for name in ("miou_window", "human_miou_window"))
+        found.append(SharingLoss(match[1], int(match[2]), loss, human_loss, len(common)))
+    return found
 
 
 def _mean(values: Iterable[float]) -> float:

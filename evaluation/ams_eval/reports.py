@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ams_common.errors import ConfigurationError
 from ams_eval.files import write_atomically
+from ams_eval.gains import gains_csv, gains_json, pooled_gains
 from ams_eval.metrics import SETTLE_S
 from ams_eval.outcome import Outcome
 from ams_eval.report.comparison_page import render_comparison
@@ -15,6 +16,7 @@ from ams_eval.summary import Summary, summarise
 from ams_eval.summary_files import write_csv, write_json
 
 REPORT_NAME, CSV_NAME, JSON_NAME, SERIES_NAME = "report.html", "summary.csv", "summary.json", "series.json"
+GAINS_NAME = "gains"
 
 
 def write_reports(out: Path, *, settle_s: float = SETTLE_S) -> tuple[Summary, ...]:
@@ -39,6 +41,9 @@ def write_reports(out: Path, *, settle_s: float = SETTLE_S) -> tuple[Summary, ..
         _write_series(run)
     write_atomically(out / CSV_NAME, write_csv(rows).encode())
     write_atomically(out / JSON_NAME, write_json(rows, settle_s).encode())
+    gains = pooled_gains(runs)
+    write_atomically(out / f"{GAINS_NAME}.csv", gains_csv(gains).encode())
+    write_atomically(out / f"{GAINS_NAME}.json", gains_json(gains).encode())
     write_atomically(out / REPORT_NAME, render_comparison(runs, rows, moments, settle_s=settle_s).encode())
     return rows
 

@@ -15,6 +15,7 @@ from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.experiment import Laboratory
+from ams_eval.groups import shared_name, sharing_losses
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.inputs.layouts import open_recordings
@@ -23,6 +24,7 @@ from ams_eval.outcome_files import write_moments, write_outcome
 from ams_eval.references import References
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.reports import REPORT_NAME, write_reports
+from ams_eval.result import points
 from ams_eval.result_folder import RECORDINGS, require_same_frames
 from ams_eval.runner import (
     Experiment,
@@ -103,6 +105,9 @@ def run(arguments: Sequence[str]) -> int:
     rows = write_reports(settings.out)
     console = Console()
     console.print(draw_summary(rows))
+    for each in sharing_losses(rows):
+        told = f"{each.scheme}: {each.devices} devices at one server gain {points(-each.loss)} points of mIoU over one alone"
+        console.print(told, highlight=False, markup=False)
     console.print(f"time: {laboratory.profile.describe()}")
     console.print(f"report: {settings.out / REPORT_NAME}", soft_wrap=True)
     return 0
@@ -161,7 +166,7 @@ class Runner:
     def _run_fleet(self, recordings: Sequence[Recording], scheme: NamedScheme) -> None:
         """Let all devices run `scheme` at once; each counts as a seed of its own."""
         devices = self._settings.devices
-        together = replace(scheme, name=f"{scheme.name} x {devices} devices")
+        together = replace(scheme, name=shared_name(scheme.name, devices))
         experiments = [
             self._plan(recordings[index % len(recordings)], together, self._settings.seed + index) for index in range(devices)
         ]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ams_eval import metrics
 from ams_eval.outcome import ControlRecord, Outcome, UpdateRecord
 from ams_eval.outcome_files import finite_or_none
 from ams_eval.scores import Score
@@ -57,6 +58,11 @@ def _classes(outcome: Outcome) -> list[Row]:
     return list(zip(outcome.classes, teacher.tolist(), human.tolist(), strict=True))
 
 
+def _effort(outcome: Outcome) -> list[Row]:
+    effort = metrics.effort(outcome)
+    return list(zip(effort.starts_s.tolist(), effort.steps.astype(int).tolist(), effort.change.tolist(), strict=True))
+
+
 def _fields(record: type[Any]) -> dict[str, type]:
     return {field.name: field.type for field in dataclasses.fields(record) if isinstance(field.type, type)}
 
@@ -77,6 +83,7 @@ SERIES: Mapping[str, Series] = {
     "classes": Series({"class": str, "teacher_iou": float, "human_iou": float}, _classes),
     "updates": Series(_fields(UpdateRecord), lambda outcome: [dataclasses.astuple(each) for each in outcome.updates]),
     "controls": Series(_fields(ControlRecord), lambda outcome: [dataclasses.astuple(each) for each in outcome.controls]),
+    "effort": Series({"start_s": float, "steps": int, "change": float}, _effort),
     "transfers": Series(
         {"second": int, "direction": str, "kind": str, "payload_bytes": int, "wire_bytes": int},
         _transfers,

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from tests.evaluation.replays import RATE_HZ, stage
+from tests.server.session_support import ColourTeacher
 
 from ams_eval.fleet import Fleet
 from ams_eval.replay.latency import NetworkConfig
@@ -50,3 +51,12 @@ def test_one_device_alone_leaves_the_accelerator_time() -> None:
     list(fleet.label())
     assert 0.1 < fleet.busy_share < 0.5
     assert all(update.queue_s == pytest.approx(0) for update in on.journal.updates)
+
+
+def test_each_device_asks_for_labels_by_the_time_of_its_own_recording() -> None:
+    teachers = [ColourTeacher() for _ in range(3)]
+    fleet = Fleet([stage(seconds=12, network=COSTS, teacher=teacher) for teacher in teachers])
+    list(fleet.label())
+    for teacher in teachers:
+        assert teacher.capture_times_s[0] == pytest.approx(0.0, abs=1e-6)
+        assert max(teacher.capture_times_s) <= 12.0

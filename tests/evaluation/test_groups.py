@@ -4,7 +4,7 @@ import math
 import pytest
 from tests.evaluation.outcomes import RUNS
 
-from ams_eval.groups import Group, by_scheme, complete, describe_missing
+from ams_eval.groups import Group, by_scheme, complete, describe_missing, shared_name, sharing_losses
 from ams_eval.summary import Summary, summarise
 
 
@@ -33,3 +33,15 @@ def test_only_schemes_that_met_every_recording_are_complete() -> None:
     assert [group.scheme for group in complete(groups)] == ["ams"]
     assert describe_missing(groups) == "Of 2 recordings, none on 1: means over different recordings cannot be compared."
     assert not describe_missing(groups[:1])
+
+
+def test_what_a_shared_server_costs_is_told_on_the_recordings_of_both() -> None:
+    name = shared_name("ams", 3)
+    rows = [row("a", 0, 0.8), row("a", 1, 0.6), row("b", 0, 0.9)]
+    rows += [dataclasses.replace(row("a", seed, value), scheme=name) for seed, value in enumerate((0.5, 0.6, 0.7))]
+    (loss,) = sharing_losses(rows)
+    assert (loss.scheme, loss.devices, loss.recordings) == ("ams", 3, 1)
+    assert loss.loss == pytest.approx(0.7 - 0.6)
+    assert loss.human_loss == pytest.approx(0.0)
+    assert not sharing_losses(rows[3:])
+    assert not sharing_losses(rows[:3])

@@ -60,6 +60,10 @@ def test_classes_have_their_iou_with_each_reference() -> None:
     assert all(math.isnan(human) for _, _, human in classes)
 
 
+def test_effort_is_told_by_windows() -> None:
+    assert SERIES["effort"].rows_of(outcome("ams", frames=80)) == [(0.0, 50, pytest.approx(0.75)), (30.0, 0, 0.0)]
+
+
 def test_the_json_says_the_same_without_what_does_not_exist() -> None:
     on = outcome("ams")
     text = series_json(on)
@@ -74,6 +78,6 @@ def test_the_json_says_the_same_without_what_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("name", list(SERIES))
-def test_a_run_that_changes_nothing_has_headings_alone_but_for_frames_and_classes(name: str) -> None:
+def test_a_run_that_changes_nothing_has_frames_classes_and_no_effort(name: str) -> None:
     rows = rows_of(name, series_csv(SERIES[name], outcome("none")))
-    assert bool(rows) == (name in ("frames", "classes"))
+    assert bool(rows) == (name in ("frames", "classes", "effort"))

@@ -4,19 +4,17 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from ams_eval import metrics
-from ams_eval.groups import Group, by_scheme, complete, describe_missing
-from ams_eval.metrics import FloatArray
+from ams_eval.gains import pooled_gains
+from ams_eval.groups import Group, by_scheme, complete, describe_missing, sharing_losses
 from ams_eval.outcome import Moments
 from ams_eval.report.comparison_charts import bandwidth_chart, gain_chart, styles
 from ams_eval.report.comparison_tables import aggregates_table, main_table
 from ams_eval.report.parts import card, document, legend, table
 from ams_eval.report.published import AMS_PAPER, SHARES_BETTER, SOURCE
 from ams_eval.report.recording_section import recording_section
-from ams_eval.result import number, percent
-from ams_eval.result_folder import NO_CUSTOMISATION, Run, base_of, differing_settings, unique
+from ams_eval.result import number, percent, points
+from ams_eval.result_folder import NO_CUSTOMISATION, Run, differing_settings, unique
 from ams_eval.scores import WINDOW_S
 from ams_eval.summary import Summary
 
@@ -43,6 +41,7 @@ def render_comparison(
         _warning(runs),
         _missing(groups),
         main_table(groups, "In short"),
+        _sharing(rows),
         _bandwidth(groups, style_of),
         _gains(runs, style_of),
         *(recording_section(each, runs, rows, moments.get(each), style_of, alone=len(recordings) == 1) for each in recordings),
@@ -112,14 +111,9 @@ def _bandwidth(groups: Sequence[Group], style_of: Mapping[str, str]) -> str:
 
 
 def _gains(runs: Sequence[Run], style_of: Mapping[str, str]) -> str:
-    gains: dict[str, list[FloatArray]] = {}
-    for run in runs:
-        base = base_of(run, runs)
-        if base is not None and run.label != NO_CUSTOMISATION:
-            gains.setdefault(run.label, []).append(metrics.frame_gain(run.outcome, base.outcome))
-    if not gains:
+    pooled = pooled_gains(runs)
+    if not pooled:
         return ""
-    pooled = {name: np.concatenate(each) for name, each in gains.items()}
     entries = [
         (style_of[name], f"{html.escape(name)}, better in {percent(metrics.share_better(gain))} of frames")
         for name, gain in pooled.items()
@@ -131,6 +125,22 @@ def _gains(runs: Sequence[Run], style_of: Mapping[str, str]) -> str:
         "no more than so many points over no customisation. A line further to the right is better; left of the dashed line a "
         f"frame loses. Published shares of better frames, on other videos: {published}.</p>"
         f"{card('Cumulative gain', legend(entries), gain_chart(pooled, style_of))}"
+    )
+
+
+def _sharing(rows: Sequence[Summary]) -> str:
+    losses = sharing_losses(rows)
+    if not losses:
+        return ""
+    cells = [
+        [html.escape(each.scheme), str(each.devices), points(-each.loss), points(-each.human_loss), str(each.recordings)]
+        for each in losses
+    ]
+    heads = ["scheme", "devices", "teacher, points", "human, points", "recordings"]
+    return (
+        "<h2>One server for several devices</h2><p>What mIoU becomes where devices wait for each other's labels and training, "
+        "less that of a device with a server of its own; means over the recordings and seeds of both.</p>"
+        f'<div class="card wide">{table(heads, cells)}</div>'
     )
 
 
