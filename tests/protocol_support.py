@@ -136,9 +136,13 @@ class FakeConnection:
     downlink: TokenBucket
     events: Mailbox = field(default_factory=Mailbox)
     closed: threading.Event = field(default_factory=threading.Event)
+    received_bytes: int = 0
 
     def greeting(self) -> Sequence[ServerMessage]:
         return greeting_messages(self.hello, self.offer)
+
+    def count_received(self, wire_bytes: int) -> None:
+        self.received_bytes += wire_bytes
 
     def deliver(self, event: ServerEvent) -> None:
         self.events.put(event)

@@ -97,6 +97,13 @@ class TokenBucket:
         self._lock = threading.Lock()
         self._level_bytes = float(allowed.burst_bytes)
         self._filled_at_s = clock.now_s()
+        self.spent_bytes = 0
+        """All that was ever spent."""
+
+    @property
+    def bps(self) -> float:
+        """Bits per second that flow in; 0 for no limit."""
+        return self._allowed.bps
 
     @property
     def room_bytes(self) -> float:
@@ -135,10 +142,10 @@ class TokenBucket:
 
     def spend(self, size_bytes: int) -> None:
         """Take `size_bytes` out; what is sent without waiting becomes a debt that later messages wait for."""
-        if self._allowed.bps == 0:
-            return
         with self._lock:
-            self._level_bytes = self._fill() - size_bytes
+            self.spent_bytes += size_bytes
+            if self._allowed.bps:
+                self._level_bytes = self._fill() - size_bytes
 
     def settle(self, size_bytes: int) -> None:
         """Note that `size_bytes` which were spent before may have left only now, held up on their way."""

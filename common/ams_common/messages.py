@@ -123,6 +123,10 @@ class Control:
     """Height of the frames in a batch, in pixels."""
     video_codecs: tuple[str, ...] = ()
     """Video codecs that the server can decode; none stands for "h264" alone."""
+    uplink_bps: int = 0
+    """What the edge may send, headers included, in bit/s: its own budget or less; 0 for no limit but its own."""
+    downlink_bps: int = 0
+    """What the server will send, headers included, in bit/s: the edge's budget or less; 0 for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,14 @@ class SnapshotRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the edge wants to use from now on, in place of the budgets of its hello; bit/s, 0 for no limit."""
+
+    uplink_bps: int
+    downlink_bps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drain:
     """The sender is about to close the stream in an orderly way."""
 
@@ -255,5 +267,5 @@ class Problem:
     reason: str
 
 
-ClientMessage: TypeAlias = Hello | FrameBatch | Applied | SnapshotRequest | Drain
+ClientMessage: TypeAlias = Hello | FrameBatch | Applied | SnapshotRequest | Budget | Drain
 ServerMessage: TypeAlias = Welcome | ModelChunk | SnapshotHeader | Update | BatchReceived | Control | Drain | Problem

@@ -18,6 +18,7 @@ from ams_common.messages import (
     MAX_UPDATE_BYTES,
     Applied,
     BatchReceived,
+    Budget,
     ChunkPart,
     ClientMessage,
     Control,
@@ -59,6 +60,8 @@ def client_message_to_proto(message: ClientMessage) -> pb.ClientMessage:
             return pb.ClientMessage(applied=pb.Applied(**vars(message)))
         case SnapshotRequest():
             return pb.ClientMessage(snapshot_request=pb.SnapshotRequest(reason=check.as_reason(message.reason)))
+        case Budget():
+            return pb.ClientMessage(budget=pb.Budget(**vars(message)))
         case Drain():
             return pb.ClientMessage(drain=pb.Drain(reason=check.as_reason(message.reason)))
 
@@ -221,6 +224,13 @@ def _snapshot_request_from_proto(proto: pb.SnapshotRequest) -> SnapshotRequest:
     return SnapshotRequest(reason=check.reason(proto.reason))
 
 
+def _budget_from_proto(proto: pb.Budget) -> Budget:
+    return Budget(
+        uplink_bps=check.in_range("uplink_bps", proto.uplink_bps, 0, MAX_BPS),
+        downlink_bps=check.in_range("downlink_bps", proto.downlink_bps, 0, MAX_BPS),
+    )
+
+
 def _drain_from_proto(proto: pb.Drain) -> Drain:
     return Drain(reason=check.reason(proto.reason))
 
@@ -252,6 +262,8 @@ def _control_from_proto(proto: pb.Control) -> Control:
         frame_width=check.side("frame_width", proto.frame_width),
         frame_height=check.side("frame_height", proto.frame_height),
         video_codecs=tuple(check.name("video_codec", each) for each in proto.video_codecs),
+        uplink_bps=check.in_range("uplink_bps", proto.uplink_bps, 0, MAX_BPS),
+        downlink_bps=check.in_range("downlink_bps", proto.downlink_bps, 0, MAX_BPS),
     )
 
 
@@ -323,6 +335,7 @@ _CLIENT_READERS: dict[str, Callable[[Any], ClientMessage]] = {
     "frame_batch": _frame_batch_from_proto,
     "applied": _applied_from_proto,
     "snapshot_request": _snapshot_request_from_proto,
+    "budget": _budget_from_proto,
     "drain": _drain_from_proto,
 }
 _SERVER_READERS: dict[str, Callable[[Any], ServerMessage]] = {

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from random import SystemRandom
 from types import TracebackType
 
+from pydantic import ValidationError
+
 from ams_common.budget import TokenBucket, allowance, even_rates
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
 from ams_common.events import EventLog
 from ams_common.layout import weights_digest
-from ams_common.messages import Applied, Control, FrameBatch, Hello, Update
+from ams_common.messages import Applied, Budget, Control, FrameBatch, Hello, Update
 from ams_common.session.client import (
     BatchTaken,
     ClientEvent,
@@ -80,10 +82,13 @@ class Agent:
         self._patching = PatcherWorker(self._patcher, self._store, on_applied=self._on_applied, on_refused=self._on_refused)
         self._sampler = Sampler()
         self._encoder = EncoderWorker(self._on_batch, self._clock)
+        self._budget = budget_of(settings)
         self._link = self._make_link()
         self._sinks: tuple[Sink, ...] = ()
         self._statistics = Statistics(self._clock, self._events)
         self._run_id = secrets.token_bytes(16)
+        self._held = self._budget
+        """What the server lets this device use of its budgets."""
         self._model: ModelReceived | None = None
         self._control: Control | None = None
         self._problem: ProblemReported | None = None
@@ -130,6 +135,25 @@ class Agent:
         """Let the iteration end after the frame in hand; may be called from any thread and from a signal handler."""
         self._stopping.set()
 
+    def set_budgets(self, *, uplink_kbps: float, downlink_kbps: float) -> None:
+        """Keep to other budgets from now on, in kbit/s; 0 for no limit. May be called from any thread.
+
+        Raises:
+            ConfigurationError: a budget is negative or no number.
+        """
+        try:
+            changed = DeviceConfig(device_id=self._settings.device_id, uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"budgets of {uplink_kbps} and {downlink_kbps} kbit/s: {error.errors()[0]['msg']}"
+            ) from error
+        self._budget = budget_of(changed)
+        _log.info("budgets are now %s", _rates(self._budget))
+        # At once, without waiting for the server, which may allow less.
+        self._held = self._budget if self._control is None else held_budget(self._budget, self._control)
+        self._link.allow_uplink(self._held.uplink_bps)
+        self._link.change_budget(self._budget)
+
     def close(self) -> None:
         """Stop all threads, store the running model and complete all files. May be called twice."""
         self._stopping.set()
@@ -142,12 +166,11 @@ class Agent:
         self._events.close()
 
     def _make_link(self) -> Link:
-        uplink_bps, _ = budgets_of(self._settings)
         return Link(
             self._settings,
             make_hello=self._hello,
             on_event=self._on_event,
-            uplink=TokenBucket(allowance(uplink_bps), self._clock),
+            uplink=TokenBucket(allowance(self._budget.uplink_bps), self._clock),
             clock=self._clock,
             random=SystemRandom(),
         )
@@ -234,14 +257,13 @@ class Agent:
 
     def _hello(self) -> Hello:
         settings = self._settings
-        uplink_bps, downlink_bps = budgets_of(settings)
         return Hello(
             device_id=settings.device_id,
             run_id=self._run_id,
             student=settings.student,
             class_set=settings.class_set,
-            uplink_bps=uplink_bps,
-            downlink_bps=downlink_bps,
+            uplink_bps=self._budget.uplink_bps,
+            downlink_bps=self._budget.downlink_bps,
             codecs=(DEFAULT_CODEC, *(name for name in CODECS if name != DEFAULT_CODEC)),
             provider=self._patcher.provider,
             build_time_ms=self._patcher.build_time_ms,
@@ -263,6 +285,7 @@ class Agent:
                 self._patching.submit(event.update)
             case ControlChanged():
                 self._control = event.control
+                self._hold(held_budget(self._budget, event.control))
             case ProblemReported():
                 self._problem = event
                 if not self._hopeless:
@@ -284,9 +307,18 @@ class Agent:
     def _model_state(self) -> str:
         return "there is no model yet" if self._slot.current() is None else "the model runs on"
 
+    def _hold(self, held: Budget) -> None:
+        """Keep to what the server allows of the own budgets, and say so where that is new and less."""
+        if held == self._held:
+            return
+        self._held = held
+        self._link.allow_uplink(held.uplink_bps)
+        if held != self._budget:
+            _log.warning("the server allows %s, where %s are asked for", _rates(held), _rates(self._budget))
+
     def _duration(self, size_bytes: int) -> str:
         """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
-        rate_kbps = self._settings.downlink_kbps
+        rate_kbps = self._held.downlink_bps / 1000
         duration = f", up to {8e-3 * size_bytes / rate_kbps:.0f} s at {rate_kbps:g} kbit/s" if rate_kbps else ""
         return f"{size_bytes / 1000:.0f} kB{duration}"
 
@@ -320,6 +352,20 @@ class Agent:
         self._link.request_snapshot(str(error))
 
 
-def budgets_of(settings: DeviceConfig) -> tuple[int, int]:
-    """Return uplink and downlink budget in bit/s as the device keeps them, each at most MOST_UNEVEN times the other."""
-    return even_rates(round(1000 * settings.uplink_kbps), round(1000 * settings.downlink_kbps))
+def budget_of(settings: DeviceConfig) -> Budget:
+    """Return the budgets as the device keeps them, each at most MOST_UNEVEN times the other."""
+    uplink_bps, downlink_bps = even_rates(round(1000 * settings.uplink_kbps), round(1000 * settings.downlink_kbps))
+    return Budget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
+
+
+def held_budget(own: Budget, control: Control) -> Budget:
+    """Return what the device may use when the server says `control`: the smaller one in each direction; 0 is no limit."""
+    return Budget(
+        uplink_bps=min(filter(None, (own.uplink_bps, control.uplink_bps)), default=0),
+        downlink_bps=min(filter(None, (own.downlink_bps, control.downlink_bps)), default=0),
+    )
+
+
+def _rates(budget: Budget) -> str:
+    up, down = (f"{bps / 1000:g} kbit/s" if bps else "no limit" for bps in (budget.uplink_bps, budget.downlink_bps))
+    return f"{up} up, {down} down"

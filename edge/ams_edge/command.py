@@ -1,15 +1,19 @@
 """The command `ams-edge`."""
 
+import logging
 import signal
 from collections.abc import Sequence
 
+from ams_common.errors import AmsError
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_edge.agent import Agent
 from ams_edge.settings import AgentSettings
 
+_log = logging.getLogger(__name__)
+
 
 def main() -> int:
-    """Run the agent until the recording ends, or until SIGINT or SIGTERM."""
+    """Run the agent until the recording ends, or until SIGINT or SIGTERM; SIGHUP reads the budgets again."""
     return run_command(run)
 
 
@@ -27,8 +31,22 @@ def run(arguments: Sequence[str]) -> int:
             """End the loop below after the frame in hand; a signal handler."""
             agent.stop()
 
+        def reload(*_: object) -> None:
+            """Take the budgets that file, environment and command line give now; a signal handler."""
+            reload_budgets(agent, arguments)
+
+        signal.signal(signal.SIGHUP, reload)
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
         for _ in agent:
             pass
     return 0
+
+
+def reload_budgets(agent: Agent, arguments: Sequence[str]) -> None:
+    """Read the settings again and give `agent` its budgets; what else has changed waits for the next start."""
+    try:
+        settings = load_settings(AgentSettings, arguments)
+        agent.set_budgets(uplink_kbps=settings.uplink_kbps, downlink_kbps=settings.downlink_kbps)
+    except AmsError as error:
+        _log.warning("the settings stay as they are: %s", error)

@@ -16,12 +16,12 @@ import grpc.aio
 from pydantic import Field
 
 from ams_common.address import PeerAddress
-from ams_common.budget import TokenBucket
+from ams_common.budget import TokenBucket, allowance
 from ams_common.clock import Clock
 from ams_common.errors import AmsError
 from ams_common.flights import Flights
 from ams_common.framing import CONNECTION_BYTES, READ_AHEAD_BYTES
-from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, FrameBatch, Hello
+from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, Budget, FrameBatch, Hello
 from ams_common.proto.adaptation_pb2_grpc import AdaptationStub
 from ams_common.session.client import ClientEvent, ClientSession, ControlChanged, Disconnected, ProblemReported
 from ams_common.session.incoming import IncomingSnapshot
@@ -144,6 +144,15 @@ class Link:
         """Report that a version runs; without a stream there is nothing to do, because the next hello says it."""
         self._on_loop(self._report_applied, applied)
 
+    def change_budget(self, budget: Budget) -> None:
+        """Ask the server for other budgets than before; without a stream the next hello does."""
+        self._on_loop(self._change_budget, budget)
+
+    def allow_uplink(self, rate_bps: int) -> None:
+        """Keep to `rate_bps`, headers included, from now on; 0 for no limit. What was overspent counts on."""
+        self._uplink.change(allowance(rate_bps))
+        self._on_loop(self._wake.set)
+
     def request_snapshot(self, reason: str) -> None:
         """Ask for the whole weights, at most once in SNAPSHOT_REQUEST_INTERVAL_S; without a stream the next hello does."""
         self._on_loop(self._request_snapshot, reason)
@@ -172,6 +181,11 @@ class Link:
     def _report_applied(self, applied: Applied) -> None:
         if self._session is not None:
             self._session.report_applied(applied)
+            self._wake.set()
+
+    def _change_budget(self, budget: Budget) -> None:
+        if self._session is not None:
+            self._session.change_budget(budget)
             self._wake.set()
 
     def _request_snapshot(self, reason: str) -> None:

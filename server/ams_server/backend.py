@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
 from ams_common.framing import sent_bytes
 from ams_common.layout import Float32Array, ParameterLayout, weights_digest
-from ams_common.messages import Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
+from ams_common.messages import Budget, Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
 from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
-from ams_common.session.server import BatchArrived, RefusedError, ServerEvent, SnapshotWanted
+from ams_common.session.server import BatchArrived, BudgetWanted, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import CODECS, create_codec
+from ams_server.admin import DeviceState
+from ams_server.allotment import Allotment
 from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.checkpoints import CheckpointStore, session_identity
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
@@ -130,7 +132,8 @@ class DeviceBackend:
         self._scheduler = scheduler
         self._clock = clock
         self._checkpoints = checkpoints
-        self._here: dict[str, EdgeSession] = {}
+        self._allotment = Allotment(settings)
+        self._here: dict[str, DeviceConnection] = {}
         self._away: OrderedDict[str, EdgeSession] = OrderedDict()
 
     async def connect(self, hello: Hello, outlet: Outlet) -> "DeviceConnection":
@@ -147,14 +150,43 @@ class DeviceBackend:
             make = functools.partial(self._new_session, hello, codec)
             session = await asyncio.to_thread(self._checkpoints.restored, hello.device_id, make)
         elif session.codec.name != codec:
-            session = await asyncio.to_thread(self._new_session, hello, codec)
-        session.change_budget(_budget(hello))
-        self._here[session.device_id] = session
-        return DeviceConnection(session, self._model, hello, outlet, scheduler=self._scheduler, on_close=self._keep)
+            fresh = await asyncio.to_thread(self._new_session, hello, codec)
+            fresh.downlink = session.downlink
+            session = fresh
+        connection = DeviceConnection(
+            session,
+            self._model,
+            hello,
+            outlet,
+            scheduler=self._scheduler,
+            clock=self._clock,
+            on_close=self._keep,
+            on_ask=self._ask,
+        )
+        session.change_budget(self._allotment.enter(session.device_id, _asked(hello), connection.change_budget))
+        self._here[session.device_id] = connection
+        return connection
+
+    def devices(self) -> list[DeviceState]:
+        """Return what the connected devices ask for and use, in the order of their names; on the service's loop."""
+        return [self._here[name].state(*self._allotment.asked_and_held(name)) for name in sorted(self._here)]
+
+    def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
+        """Hold a device to `ceiling` from now on; tell whether it is connected; on the service's loop."""
+        return self._allotment.set_ceiling(device_id, ceiling)
+
+    def _ask(self, device_id: str, budget: Budget) -> None:
+        """Take a connected device's wish for other budgets.
+
+        Raises:
+            RefusedError: they carry nothing.
+        """
+        self._require_workable(budget.uplink_bps, budget.downlink_bps)
+        self._allotment.ask(device_id, DeviceBudget(uplink_bps=budget.uplink_bps, downlink_bps=budget.downlink_bps))
 
     def keep_sessions(self) -> None:
         """Have all sessions written to disk; to be called when nobody trains any more."""
-        for session in (*self._here.values(), *self._away.values()):
+        for session in (*(connection.session for connection in self._here.values()), *self._away.values()):
             self._checkpoints.keep(session)
 
     def _new_session(self, hello: Hello, codec: str) -> EdgeSession:
@@ -165,13 +197,14 @@ class DeviceBackend:
             device=self._device,
             clock=self._clock,
             device_id=hello.device_id,
-            budget=_budget(hello),
+            budget=_asked(hello),
             codec=codec,
         )
 
     def _keep(self, session: EdgeSession) -> None:
         """Keep the session of a device that has left, in memory and on disk."""
         del self._here[session.device_id]
+        self._allotment.leave(session.device_id)
         self._away[session.device_id] = session
         self._checkpoints.keep(session)
         if len(self._away) > KEPT_SESSIONS:
@@ -185,8 +218,16 @@ class DeviceBackend:
         for what, asked, offered in wanted:
             if asked and asked != offered:
                 raise ConfigurationError(f"this server has no {what} {asked!r}, it serves {offered!r}")
+        self._require_workable(hello.uplink_bps, hello.downlink_bps)
+        held = self._allotment.preview(hello.device_id, _asked(hello))
         try:
-            require_workable(hello.uplink_bps, hello.downlink_bps, shortest_update_interval_s(self._settings))
+            self._require_workable(held.uplink_bps, held.downlink_bps)
+        except RefusedError as error:
+            raise RefusedError("busy", f"the server's caps leave too little for one more device: {error}") from error
+
+    def _require_workable(self, uplink_bps: int, downlink_bps: int) -> None:
+        try:
+            require_workable(uplink_bps, downlink_bps, shortest_update_interval_s(self._settings))
         except ConfigurationError as error:
             raise RefusedError("budget_too_small", str(error)) from error
 
@@ -226,7 +267,7 @@ def new_session(
     )
 
 
-def _budget(hello: Hello) -> DeviceBudget:
+def _asked(hello: Hello) -> DeviceBudget:
     return DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps)
 
 
@@ -241,9 +282,17 @@ class DeviceConnection:
         outlet: Outlet,
         *,
         scheduler: Scheduler,
+        clock: Clock,
         on_close: Callable[[EdgeSession], None],
+        on_ask: Callable[[str, Budget], None],
     ) -> None:
-        self._session = session
+        self.session = session
+        """What is known of the device."""
+        self._clock = clock
+        self._connected_at_s = clock.now_s()
+        self._spent_before_bytes = session.downlink.spent_bytes
+        self._received_bytes = 0
+        self._on_ask = on_ask
         self._model = model
         self._hello = hello
         self._outlet = outlet
@@ -260,21 +309,50 @@ class DeviceConnection:
         with self._entry:
             # A stream that has broken off by now must not take the place of the one that came after it.
             attach = self._scheduler.attach
-            mirror = self._session.mirror if self._closed else attach(self._session, self._outlet, self._hello.run_id)
-        messages = greeting_messages(self._hello, self._offer(mirror))
+            mirror = self.session.mirror if self._closed else attach(self.session, self._outlet, self._hello.run_id)
+        hello = replace(self._hello, downlink_bps=self.session.budget.downlink_bps)
+        messages = greeting_messages(hello, self._offer(mirror))
         _log.info(
-            "device %s: greeted with %s", self._session.device_id, _summary(messages, self.downlink, self._hello.downlink_bps)
+            "device %s: greeted with %s",
+            self.session.device_id,
+            _summary(messages, self.downlink, self.session.budget.downlink_bps),
         )
         return messages
 
+    def change_budget(self, budget: DeviceBudget) -> None:
+        """Keep to `budget` from now on, and tell the device."""
+        self.session.change_budget(budget)
+        self._outlet.send(self.session.control())
+
+    def count_received(self, wire_bytes: int) -> None:
+        """Note what has come from the device, headers included."""
+        self._received_bytes += wire_bytes
+
+    def state(self, asked: DeviceBudget, held: DeviceBudget) -> DeviceState:
+        """Return what the device, which asks for `asked` and has `held`, has used since it connected."""
+        return DeviceState(
+            device_id=self.session.device_id,
+            asked=asked,
+            held=held,
+            uplink_bytes=self._received_bytes,
+            downlink_bytes=self.downlink.spent_bytes - self._spent_before_bytes,
+            connected_s=self._clock.now_s() - self._connected_at_s,
+        )
+
     def deliver(self, event: ServerEvent) -> None:
-        """Take an event of the device."""
+        """Take an event of the device.
+
+        Raises:
+            RefusedError: it asks for budgets that carry nothing.
+        """
         match event:
             case BatchArrived():
-                self._scheduler.submit(self._session, event.batch)
+                self._scheduler.submit(self.session, event.batch)
             case SnapshotWanted():
-                _log.info("device %s wants a snapshot: %s", self._session.device_id, event.reason)
+                _log.info("device %s wants a snapshot: %s", self.session.device_id, event.reason)
                 self._snapshot = asyncio.get_running_loop().run_in_executor(None, self._send_snapshot)
+            case BudgetWanted():
+                self._on_ask(self.session.device_id, event.budget)
             case _:
                 pass
 
@@ -282,13 +360,13 @@ class DeviceConnection:
         """Take the device out of the round; its session stays."""
         with self._entry:
             self._closed = True
-            self._scheduler.detach(self._session, self._outlet)
-        self._on_close(self._session)
+            self._scheduler.detach(self.session, self._outlet)
+        self._on_close(self.session)
 
     def _send_snapshot(self) -> None:
-        chunk_bytes = chunk_size(self._hello.downlink_bps)
+        chunk_bytes = chunk_size(self.session.budget.downlink_bps)
         self._scheduler.send_snapshot(
-            self._session,
+            self.session,
             self._outlet,
             lambda mirror: snapshot_messages(mirror.version, mirror.weights, mirror.digest, chunk_bytes),
         )
@@ -297,8 +375,8 @@ class DeviceConnection:
         return Offer(
             manifest=self._model.manifest,
             graph=self._model.graph,
-            codec=self._session.codec.name,
-            control=self._session.control(),
+            codec=self.session.codec.name,
+            control=self.session.control(),
             version=mirror.version,
             weights=mirror.weights,
             weights_digest=mirror.digest,

@@ -13,6 +13,7 @@ from ams_common.clock import Clock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
+from ams_server.admin import admin_service
 from ams_server.backend import DeviceBackend, checkpoint_store, starting_model, student_classes
 from ams_server.buffer import BUFFER_BYTES
 from ams_server.checkpoint_writer import CheckpointWriter
@@ -58,7 +59,8 @@ class Daemon:
         self._events = events
         self._clock = clock
         # Models take a while to load; who has to choose another port or class should not wait for them.
-        require_free(settings.listen)
+        for address in filter(None, (settings.listen, settings.admin_listen)):
+            require_free(address)
         classes = student_classes(settings)
         warn_of_short_buffer(settings)
         device = choose_device(settings.device)
@@ -101,7 +103,8 @@ class Daemon:
         self._scheduler.start()
         self._checkpoints.start()
         try:
-            await serve(self._settings, self._backend, stop=self._stop, clock=self._clock, on_bound=self._on_bound)
+            async with admin_service(self._settings.admin_listen, self._backend):
+                await serve(self._settings, self._backend, stop=self._stop, clock=self._clock, on_bound=self._on_bound)
         finally:
             await asyncio.to_thread(self._scheduler.stop)
             self._backend.keep_sessions()

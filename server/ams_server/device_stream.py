@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import MESSAGE_BYTES, TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flights
@@ -31,6 +31,10 @@ class Connection(Protocol):
     @property
     def downlink(self) -> TokenBucket:
         """Budget of the device, the same one for all its streams; all messages wait for it, those of the model longer."""
+        ...
+
+    def count_received(self, wire_bytes: int) -> None:
+        """Note what has come from the device, headers included."""
         ...
 
     def greeting(self) -> Sequence[ServerMessage]:
@@ -117,6 +121,7 @@ class DeviceStream:
         """
         self._connection = connection
         connection.downlink.spend(CONNECTION_BYTES)
+        connection.count_received(CONNECTION_BYTES)
         self._session.greet(await asyncio.to_thread(connection.greeting))
         reader, writer = asyncio.ensure_future(self._read_all(connection)), asyncio.ensure_future(self._write_all())
         try:
@@ -168,11 +173,13 @@ class DeviceStream:
             return None
         if self._connection is not None:
             self._connection.downlink.spend(receipt_bytes(proto.ByteSize()))
+            self._connection.count_received(sent_bytes(proto.ByteSize()))
         return client_message_from_proto(proto)
 
     async def _write_all(self) -> None:
         while not (self._session.finished or self._halted):
             self._wake.clear()
+            self._fit_chunk()
             message = self._session.peek()
             if message is None:
                 await self._wake.wait()
@@ -185,8 +192,13 @@ class DeviceStream:
                     await asyncio.wait_for(self._wake.wait(), wait_s)
                 continue
             self._session.pop()
-            self._spend(message, wire_bytes)
+            self._spend(message, wire_bytes, receipt_bytes(proto.ByteSize()))
             await self._context.write(proto)
+
+    def _fit_chunk(self) -> None:
+        """See that the next chunk fits the burst: the budget may have become smaller since it was made."""
+        if self._connection is not None:
+            self._session.split_chunk(max(1, self._connection.downlink.largest_message_bytes - MESSAGE_BYTES))
 
     def _wait_s(self, message: ServerMessage, wire_bytes: int) -> float:
         """Return the seconds until a message may go; the last one of a stream does not wait."""
@@ -196,9 +208,10 @@ class DeviceStream:
         wait = downlink.wait_s if isinstance(message, Welcome | ModelChunk | Update) else downlink.urgent_wait_s
         return wait(wire_bytes)
 
-    def _spend(self, message: ServerMessage, wire_bytes: int) -> None:
+    def _spend(self, message: ServerMessage, wire_bytes: int, receipt: int) -> None:
         if self._connection is None:
             return
         self._connection.downlink.spend(wire_bytes)
+        self._connection.count_received(receipt)
         if isinstance(message, Update):
             self._flights.depart(message.version, wire_bytes)

@@ -181,6 +181,8 @@ class EdgeSession:
             frame_width=width,
             frame_height=height,
             video_codecs=tuple(filter(can_decode, VIDEO_FORMATS)),
+            uplink_bps=self.budget.uplink_bps,
+            downlink_bps=self.budget.downlink_bps,
         )
 
     @property

@@ -7,6 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, PartConfig
+from ams_server.admin import AdminConfig
+from ams_server.allotment import CapConfig
 from ams_server.checkpoints import CheckpointConfig
 from ams_server.edge_session import FrameConfig
 from ams_server.learners.config import JustInTimeConfig, LearnerConfig
@@ -75,7 +77,7 @@ class AdaptationConfig(
         return self
 
 
-class ServerSettings(AdaptationConfig, ServiceConfig, CheckpointConfig, CommandSettings):
+class ServerSettings(AdaptationConfig, ServiceConfig, CapConfig, AdminConfig, CheckpointConfig, CommandSettings):
     """Keep the models of devices tuned to what their cameras see."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-server")

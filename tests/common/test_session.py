@@ -17,6 +17,7 @@ from ams_common.messages import (
     CHUNK_BYTES,
     Applied,
     BatchReceived,
+    Budget,
     ClientMessage,
     Control,
     Drain,
@@ -54,6 +55,7 @@ from ams_common.session.server import (
     MAX_WAITING_UPDATES,
     BatchArrived,
     BatchLedger,
+    BudgetWanted,
     HelloReceived,
     RefusedError,
     ServerSession,
@@ -357,6 +359,27 @@ class TestServer:
         session.receive(HELLO)
         with pytest.raises(ProtocolError, match="second hello"):
             session.receive(HELLO)
+
+    def test_other_budgets_are_asked_for(self) -> None:
+        session = server()
+        session.greet([WELCOME])
+        wanted = Budget(uplink_bps=5, downlink_bps=6)
+        assert session.receive(wanted) == [BudgetWanted(budget=wanted)]
+        edge = greeted()
+        edge.change_budget(wanted)
+        assert edge.peek() == wanted
+
+    def test_a_chunk_is_cut_where_it_is_too_large_and_nothing_else_is(self) -> None:
+        session = server()
+        session.greet([WELCOME, ModelChunk(part="graph", offset=3, data=b"abcdefg"), update_to(3)])
+        session.split_chunk(7)
+        session.split_chunk(3)
+        assert waiting(session)[1:] == [
+            ModelChunk(part="graph", offset=3, data=b"abc"),
+            ModelChunk(part="graph", offset=6, data=b"defg"),
+            update_to(3),
+        ]
+        session.split_chunk(1)
 
     def test_another_protocol_is_refused(self) -> None:
         with pytest.raises(RefusedError, match="protocol 9") as caught:

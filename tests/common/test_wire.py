@@ -22,6 +22,7 @@ from ams_common.messages import (
     MAX_UPDATE_BYTES,
     Applied,
     BatchReceived,
+    Budget,
     ClientMessage,
     Control,
     Drain,
@@ -125,6 +126,8 @@ controls = st.builds(
     batch_bytes=st.integers(1, MAX_BATCH_BYTES),
     frame_width=sides,
     frame_height=sides,
+    uplink_bps=st.integers(0, 10**12),
+    downlink_bps=st.integers(0, 10**12),
 )
 updates = st.builds(
     lambda base, **fields: Update(base_version=base, version=base + 1, **fields),
@@ -147,6 +150,7 @@ client_messages = st.one_of(
     frame_batches(),
     st.builds(Applied, version=counts, weights_digest=digests, build_time_ms=positive),
     st.builds(SnapshotRequest, reason=reasons),
+    st.builds(Budget, uplink_bps=st.integers(0, 10**12), downlink_bps=st.integers(0, 10**12)),
     st.builds(Drain, reason=reasons),
 )
 server_messages = st.one_of(

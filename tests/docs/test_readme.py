@@ -24,6 +24,7 @@ from ams_eval.local import LocalSettings
 from ams_eval.run import RunSettings
 from ams_eval.schemes.registry import SCHEMES
 from ams_eval.sweeps.command import SweepSettings
+from ams_server.admin_command import AdminSettings
 from ams_server.networks.efficientvit import efficientvit_seg
 from ams_server.presets import PRESETS
 from ams_server.settings import ServerSettings
@@ -34,6 +35,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 COMMANDS: dict[str, type[CommandSettings]] = {
     "ams-server": ServerSettings,
+    "ams-server admin": AdminSettings,
     "ams-edge": AgentSettings,
     "ams-eval demo": DemoSettings,
     "ams-eval run": RunSettings,

@@ -18,8 +18,9 @@ from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, runni
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
+from ams_common.framing import UPKEEP_BPS
 from ams_common.messages import Control, Update
-from ams_common.session.client import Disconnected, ModelReceived, ProblemReported
+from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
 from ams_common.session.greeting import Offer, snapshot_messages
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
 from ams_edge.agent import Agent
@@ -194,7 +195,7 @@ def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(
     with (
         running_server(FakeBackend(offer(tiny_model()), refusal=refusal)) as server,
         agent_at(make_settings(server.port, uplink_kbps=1)) as (_, frames),
-        pytest.raises(ConfigurationError, match=r"refuses this device: .* the least is 4\.4 kbit/s"),
+        pytest.raises(ConfigurationError, match=r"refuses this device: .* the least is 4\.8 kbit/s"),
     ):
         next(frames)
     assert not told_by_edge(caplog, "carries nothing"), "what ends the command is its last line, and no line of the log"
@@ -300,6 +301,31 @@ def test_a_camera_that_fails_is_not_taken_for_the_end_of_the_recording(
     ):
         for _ in frames:
             pass
+
+
+def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(1, uplink_kbps=200, downlink_kbps=300)
+    with Agent(settings) as agent:
+        assert (agent._hello().uplink_bps, agent._hello().downlink_bps) == (200_000, 300_000)
+        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=200_000, downlink_bps=300_000)))
+        assert told_by_edge(caplog) == []
+        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=50_000, downlink_bps=300_000)))
+        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=50_000, downlink_bps=300_000)))
+        reason = "the server allows 50 kbit/s up, 300 kbit/s down, where 200 kbit/s up, 300 kbit/s down are asked for"
+        assert told_by_edge(caplog) == [reason]
+        assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS
+        agent.set_budgets(uplink_kbps=20, downlink_kbps=100)
+        assert agent._link._uplink.bps == 20_000 - UPKEEP_BPS
+        assert (agent._hello().uplink_bps, agent._hello().downlink_bps) == (20_000, 80_000), "at most four times each other"
+        agent.set_budgets(uplink_kbps=100, downlink_kbps=0)
+        assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS, "the server's word holds until it says another"
+        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=100_000, downlink_bps=400_000)))
+        assert agent._link._uplink.bps == 100_000 - UPKEEP_BPS
+        assert len(told_by_edge(caplog)) == 1
+        with pytest.raises(ConfigurationError, match="budgets of -1 and 0 kbit/s"):
+            agent.set_budgets(uplink_kbps=-1, downlink_kbps=0)
 
 
 def test_stop_and_close_may_come_at_any_time_and_twice(make_settings: Callable[..., AgentSettings]) -> None:

@@ -13,7 +13,7 @@ from ams_edge.settings import AgentSettings
 def undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave the log and the signal handlers of this process as they were."""
     monkeypatch.setattr(command, "configure_logging", lambda verbose: None)
-    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     yield
     for number, handler in handlers:
         signal.signal(number, handler)
@@ -52,6 +52,30 @@ def test_a_signal_stops_the_agent_after_the_frame_in_hand(monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "Agent", FakeAgent)
     monkeypatch.setattr(FakeAgent, "number", number)
     assert command.run(["--source", "video.mp4"]) == 0
+
+
+def test_sighup_reads_the_budgets_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text('source = "video.mp4"\nuplink_kbps = 200\n', encoding="utf-8")
+    budgets: list[tuple[float, float]] = []
+
+    class Reloaded(FakeAgent):
+        def __iter__(self) -> Iterator[int]:
+            for text in ("uplink_kbps = 50", "uplink_kbps = -50", "uplink_kbps = "):
+                file.write_text(f'source = "video.mp4"\n{text}\n', encoding="utf-8")
+                signal.raise_signal(signal.SIGHUP)
+            self.frames, self.stopped = 3, True
+            yield 3
+
+        def set_budgets(self, *, uplink_kbps: float, downlink_kbps: float) -> None:
+            budgets.append((uplink_kbps, downlink_kbps))
+
+    monkeypatch.setattr(command, "Agent", Reloaded)
+    assert command.run(["--config", str(file), "--downlink-kbps", "90"]) == 0
+    assert budgets == [(50.0, 90.0)], "flags win over the file still"
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the settings stay as they are"] * 2
 
 
 def test_what_a_person_must_mend_is_raised(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ from tests.protocol_support import (
     weights_of,
 )
 
-from ams_common.budget import Allowance, TokenBucket
+from ams_common.budget import Allowance, TokenBucket, allowance
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.framing import CONNECTION_BYTES
-from ams_common.messages import MAX_BATCH_BYTES, Applied, Hello
+from ams_common.messages import MAX_BATCH_BYTES, Applied, Budget, Hello
 from ams_common.session.client import (
     BatchTaken,
     ClientEvent,
@@ -46,7 +46,7 @@ from ams_common.session.client import (
     SnapshotReceived,
     UpdateReceived,
 )
-from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
+from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_common.wire import server_message_to_proto
 from ams_edge import link as link_module
 from ams_edge.link import LONGEST_RETRY_S, Link, LinkConfig, retry_pause_s
@@ -194,6 +194,23 @@ def test_a_server_that_is_not_there_is_reported_once_and_tried_again() -> None:
         (event,) = events.items
     assert isinstance(event, Disconnected)
     assert f"127.0.0.1:{free_port}" in event.reason
+
+
+def test_a_budget_that_changes_takes_effect_at_once_and_is_told_to_the_server() -> None:
+    clock = ManualClock()
+    uplink = TokenBucket(allowance(5_000), clock)
+    backend = FakeBackend(offer(0))
+    with running_server(backend) as server, running_link(server.port, uplink=uplink) as (link, events):
+        events.wait_count(SnapshotReceived)
+        received = backend.connection().events
+        uplink.spend(100_000)
+        link.send_batch(batch(1, 10_000))
+        link.change_budget(Budget(uplink_bps=10_000_000, downlink_bps=0))
+        link.allow_uplink(10_000_000)
+        clock.sleep(3.0)  # the debt, and the reserve of two seconds
+        received.wait_count(BatchArrived)
+        received.wait_count(BudgetWanted)
+        assert received.all(BudgetWanted) == [BudgetWanted(budget=Budget(uplink_bps=10_000_000, downlink_bps=0))]
 
 
 def test_each_attempt_is_one_connection_and_is_paid_for() -> None:

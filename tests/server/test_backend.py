@@ -16,14 +16,25 @@ from ams_common.budget import TokenBucket, allowance
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
-from ams_common.framing import sent_bytes
+from ams_common.framing import UPKEEP_BPS, sent_bytes
 from ams_common.layout import ParameterLayout, TensorSpec, weights_digest
-from ams_common.messages import HeldModel, Hello, ModelChunk, PartialSnapshot, ServerMessage, SnapshotHeader, Update, Welcome
-from ams_common.session.server import BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
+from ams_common.messages import (
+    Budget,
+    Control,
+    HeldModel,
+    Hello,
+    ModelChunk,
+    PartialSnapshot,
+    ServerMessage,
+    SnapshotHeader,
+    Update,
+    Welcome,
+)
+from ams_common.session.server import BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_server import backend as backend_module
 from ams_server.backend import DeviceBackend, DeviceConnection, checkpoint_store, float16_exact
 from ams_server.checkpoint_writer import CheckpointWriter
-from ams_server.edge_session import EdgeSession
+from ams_server.edge_session import DeviceBudget, EdgeSession
 from ams_server.scheduler import Scheduler
 from ams_server.students.export import student_vector
 
@@ -196,6 +207,41 @@ def test_the_time_of_a_model_is_that_of_what_may_not_go_at_once(caplog: pytest.L
         chunks = [len(message.data) for message in connection.greeting() if isinstance(message, ModelChunk)]
     wait_s = TokenBucket(allowance(10_000), ManualClock()).duration_s(sum(map(sent_bytes, chunks)))
     assert f": {sum(chunks) / 1000:.0f} kB, {wait_s:.0f} s at 10 kbit/s" in caplog.text
+
+
+def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None:
+    with running_backend(total_uplink_kbps=300) as backend:
+        first, told = connect(backend, replace(HELLO, uplink_bps=200_000, downlink_bps=200_000))
+        assert first.session.control().uplink_bps == 200_000
+        second, _ = connect(backend, replace(HELLO, device_id="camera-2", uplink_bps=200_000, downlink_bps=200_000))
+        (control,) = told.sent.all(Control)
+        assert isinstance(control, Control)
+        assert (control.uplink_bps, control.downlink_bps) == (150_000, 200_000)
+        assert control.batch_bytes < first.session.frames.frame_width + 150_000 * 2 / 8
+        second.deliver(BudgetWanted(budget=Budget(uplink_bps=50_000, downlink_bps=100_000)))
+        assert first.session.budget.uplink_bps == 200_000
+        assert second.downlink.bps == 100_000 - UPKEEP_BPS
+        with pytest.raises(RefusedError, match="carries nothing"):
+            second.deliver(BudgetWanted(budget=Budget(uplink_bps=50, downlink_bps=0)))
+        assert not backend.set_ceiling("camera-3", DeviceBudget(uplink_bps=9_000, downlink_bps=0))
+        assert backend.set_ceiling("camera-1", DeviceBudget(uplink_bps=0, downlink_bps=60_000))
+        states = backend.devices()
+        assert [state.device_id for state in states] == ["camera-1", "camera-2"]
+        assert states[0].asked.downlink_bps == 200_000
+        assert states[0].held.downlink_bps == 60_000
+        first.downlink.spend(700)
+        first.count_received(900)
+        assert (backend.devices()[0].downlink_bytes, backend.devices()[0].uplink_bytes) == (700, 900)
+        second.close()
+        assert [state.device_id for state in backend.devices()] == ["camera-1"]
+
+
+def test_caps_that_leave_too_little_send_the_next_device_away_for_now() -> None:
+    with running_backend(total_downlink_kbps=9) as backend:
+        connect(backend)
+        with pytest.raises(RefusedError, match="caps leave too little") as caught:
+            connect(backend, replace(HELLO, device_id="camera-2"))
+        assert caught.value.code == "busy"
 
 
 def test_a_late_greeting_of_a_stream_that_has_ended_takes_nobody_s_place() -> None:

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from tests.protocol_support import (
     CONTROL,
+    GRAPH,
     HELLO,
     MANIFEST,
     TIMEOUT_S,
@@ -27,6 +28,7 @@ from tests.protocol_support import (
 
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, ModelError
+from ams_common.framing import sent_bytes
 from ams_common.messages import (
     PROTOCOL_VERSION,
     Applied,
@@ -278,6 +280,21 @@ def test_the_model_waits_for_the_downlink_while_acknowledgements_pass() -> None:
             if chunk.part == "weights" and chunk.offset + len(chunk.data) == size:
                 break
         assert time.monotonic() - started_s > (size - 4096) / 100_000
+
+
+def test_a_chunk_made_for_a_larger_budget_is_cut_to_the_one_that_holds() -> None:
+    backend = FakeBackend(offer(2), downlink_bps=800_000, burst_bytes=6000)
+    with running_server(backend) as server, client(server.port) as stream:
+        stream.send(HELLO)
+        chunks: list[ModelChunk] = []
+        while sum(len(each.data) for each in chunks) < len(GRAPH):
+            message = stream.read()
+            if isinstance(message, ModelChunk):
+                chunks.append(message)
+    assert len(chunks) > 2
+    assert max(sent_bytes(len(each.data)) for each in chunks) < 6000
+    assert b"".join(each.data for each in chunks) == GRAPH
+    assert backend.connection().received_bytes > 0
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:

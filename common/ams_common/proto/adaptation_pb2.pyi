@@ -36,6 +36,7 @@ class ClientMessage(google.protobuf.message.Message):
     APPLIED_FIELD_NUMBER: builtins.int
     SNAPSHOT_REQUEST_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    BUDGET_FIELD_NUMBER: builtins.int
     @property
     def hello(self) -> global___Hello:
         """edge: who it is and what it holds; the first message of a stream and only that."""
@@ -56,6 +57,10 @@ class ClientMessage(google.protobuf.message.Message):
     def drain(self) -> global___Drain:
         """edge: it is about to close the stream."""
 
+    @property
+    def budget(self) -> global___Budget:
+        """edge: other budgets than those of its hello, from now on."""
+
     def __init__(
         self,
         *,
@@ -64,10 +69,11 @@ class ClientMessage(google.protobuf.message.Message):
         applied: global___Applied | None = ...,
         snapshot_request: global___SnapshotRequest | None = ...,
         drain: global___Drain | None = ...,
+        budget: global___Budget | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["applied", b"applied", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["applied", b"applied", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "frame_batch", "applied", "snapshot_request", "drain"] | None: ...
+    def HasField(self, field_name: typing.Literal["applied", b"applied", "budget", b"budget", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["applied", b"applied", "budget", b"budget", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "frame_batch", "applied", "snapshot_request", "drain", "budget"] | None: ...
 
 global___ClientMessage = ClientMessage
 
@@ -253,6 +259,28 @@ class Hello(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["build_time_ms", b"build_time_ms", "class_set", b"class_set", "codecs", b"codecs", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "held", b"held", "partial", b"partial", "protocol_version", b"protocol_version", "provider", b"provider", "run_id", b"run_id", "student", b"student", "uplink_bps", b"uplink_bps"]) -> None: ...
 
 global___Hello = Hello
+
+@typing.final
+class Budget(google.protobuf.message.Message):
+    """What the edge wants to use from now on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    UPLINK_BPS_FIELD_NUMBER: builtins.int
+    DOWNLINK_BPS_FIELD_NUMBER: builtins.int
+    uplink_bps: builtins.int
+    """edge: budget from edge to server, bit/s; 0 for no limit."""
+    downlink_bps: builtins.int
+    """edge: budget from server to edge, bit/s; 0 for no limit."""
+    def __init__(
+        self,
+        *,
+        uplink_bps: builtins.int = ...,
+        downlink_bps: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["downlink_bps", b"downlink_bps", "uplink_bps", b"uplink_bps"]) -> None: ...
+
+global___Budget = Budget
 
 @typing.final
 class FrameBatch(google.protobuf.message.Message):
@@ -541,6 +569,8 @@ class Control(google.protobuf.message.Message):
     FRAME_WIDTH_FIELD_NUMBER: builtins.int
     FRAME_HEIGHT_FIELD_NUMBER: builtins.int
     VIDEO_CODECS_FIELD_NUMBER: builtins.int
+    UPLINK_BPS_FIELD_NUMBER: builtins.int
+    DOWNLINK_BPS_FIELD_NUMBER: builtins.int
     sampling_hz: builtins.float
     """server: frames to keep for training, per second of capture time."""
     batch_interval_s: builtins.float
@@ -551,6 +581,10 @@ class Control(google.protobuf.message.Message):
     """server: width of the frames in a batch, pixels."""
     frame_height: builtins.int
     """server: height of the frames in a batch, pixels."""
+    uplink_bps: builtins.int
+    """server: what the edge may send, headers included, bit/s: its own budget or less; 0 for no limit but its own."""
+    downlink_bps: builtins.int
+    """server: what the server will send, headers included, bit/s: the edge's budget or less; 0 for no limit."""
     @property
     def video_codecs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """server: video codecs that it can decode: of "h264", "hevc" and "av1". None stands for "h264" alone."""
@@ -564,8 +598,10 @@ class Control(google.protobuf.message.Message):
         frame_width: builtins.int = ...,
         frame_height: builtins.int = ...,
         video_codecs: collections.abc.Iterable[builtins.str] | None = ...,
+        uplink_bps: builtins.int = ...,
+        downlink_bps: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "video_codecs", b"video_codecs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "downlink_bps", b"downlink_bps", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "uplink_bps", b"uplink_bps", "video_codecs", b"video_codecs"]) -> None: ...
 
 global___Control = Control
 

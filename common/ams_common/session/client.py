@@ -14,6 +14,7 @@ from ams_common.layout import DIGEST_BYTES, Float32Array, weights_digest
 from ams_common.messages import (
     Applied,
     BatchReceived,
+    Budget,
     ChunkPart,
     ClientMessage,
     Control,
@@ -34,7 +35,7 @@ from ams_common.session.outbox import BatchOutbox
 from ams_common.update_codec import decode_snapshot
 
 MAX_WAITING_REPORTS = 32
-"""Applied and SnapshotRequest messages that wait to be sent; the oldest goes when there are more."""
+"""Applied, SnapshotRequest and Budget messages that wait to be sent; the oldest goes when there are more."""
 _FINAL_CODES: tuple[ErrorCode, ...] = ("unsupported", "budget_too_small", "replaced")
 
 
@@ -172,7 +173,7 @@ class ClientSession:
         self._outbox = outbox
         self._incoming = incoming
         self._hello_waits = True
-        self._reports: deque[Applied | SnapshotRequest | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
+        self._reports: deque[Applied | SnapshotRequest | Budget | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
         self._welcome: Welcome | None = None
         self._has_weights = False
         self._download: _Download | None = None
@@ -219,6 +220,10 @@ class ClientSession:
     def request_snapshot(self, reason: str) -> None:
         """Queue the wish for the whole weights."""
         self._reports.append(SnapshotRequest(reason=reason))
+
+    def change_budget(self, budget: Budget) -> None:
+        """Queue the wish for other budgets than those of the hello."""
+        self._reports.append(budget)
 
     def drain(self, reason: str) -> None:
         """Queue the last message of the stream; batches that wait are not sent any more."""

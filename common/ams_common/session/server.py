@@ -7,7 +7,7 @@ either returns, and writes to the stream what `peek` shows. Small messages overt
 import math
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ams_common.clock import Clock
@@ -16,6 +16,7 @@ from ams_common.messages import (
     PROTOCOL_VERSION,
     Applied,
     BatchReceived,
+    Budget,
     ClientMessage,
     Control,
     Drain,
@@ -75,13 +76,20 @@ class SnapshotWanted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetWanted:
+    """The device asks for other budgets than before."""
+
+    budget: Budget
+
+
+@dataclass(frozen=True, kw_only=True)
 class EdgeDraining:
     """The device is about to close the stream."""
 
     reason: str
 
 
-ServerEvent: TypeAlias = HelloReceived | BatchArrived | AppliedReported | SnapshotWanted | EdgeDraining
+ServerEvent: TypeAlias = HelloReceived | BatchArrived | AppliedReported | SnapshotWanted | BudgetWanted | EdgeDraining
 
 
 class BatchLedger:
@@ -158,6 +166,8 @@ class ServerSession:
                 return [AppliedReported(applied=message)]
             case SnapshotRequest():
                 return self._want_snapshot(message.reason)
+            case Budget():
+                return [BudgetWanted(budget=message)]
             case Drain():
                 return [EdgeDraining(reason=message.reason)]
 
@@ -204,6 +214,15 @@ class ServerSession:
         if self._control or self._acknowledgements:
             return self._control or self._acknowledgements[0]
         return self._end or (self._model[0] if self._model else None)
+
+    def split_chunk(self, most_bytes: int) -> None:
+        """Cut the chunk that is next of the model, if it is one, down to `most_bytes`, at least 1; the rest comes after it."""
+        if not self._model or not isinstance(self._model[0], ModelChunk) or len(self._model[0].data) <= most_bytes:
+            return
+        chunk = self._model.popleft()
+        assert isinstance(chunk, ModelChunk)
+        rest = replace(chunk, offset=chunk.offset + most_bytes, data=chunk.data[most_bytes:])
+        self._model.extendleft((rest, replace(chunk, data=chunk.data[:most_bytes])))
 
     def pop(self) -> None:
         """Note that the message which `peek` shows is being written."""

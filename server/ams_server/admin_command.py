@@ -1,0 +1,99 @@
+"""The command `ams-server admin`: shows the devices of a running server, and changes what they may use."""
+
+from collections.abc import Sequence
+
+import grpc
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from ams_common.address import PeerAddress
+from ams_common.errors import AmsError
+from ams_common.proto import admin_pb2 as pb
+from ams_common.proto.admin_pb2_grpc import AdminStub
+from ams_common.settings import CommandSettings, load_settings
+
+TIMEOUT_S = 10.0
+
+
+class AdminSettings(CommandSettings):
+    """Show the devices of a running server and what they use, or change what one of them may use."""
+
+    model_config = SettingsConfigDict(cli_prog_name="ams-server admin")
+
+    admin: PeerAddress = "127.0.0.1:50052"
+    """Address that the server was given with --admin-listen."""
+    set_budget: str = ""
+    """Name of the device whose budgets the next two flags lower, from now until the server ends; without it devices are
+    listed. Its own budgets go on to hold below them."""
+    uplink_kbps: float = Field(default=0.0, ge=0, le=1e9)
+    """Most that it may send in kbit/s, headers included; 0 leaves it to the device."""
+    downlink_kbps: float = Field(default=0.0, ge=0, le=1e9)
+    """Most that it is sent in kbit/s, headers included; 0 leaves it to the device."""
+
+    @model_validator(mode="after")
+    def _rates_need_a_device(self) -> "AdminSettings":
+        if not self.set_budget and (self.uplink_kbps or self.downlink_kbps):
+            raise ValueError("--uplink-kbps and --downlink-kbps need --set-budget DEVICE")
+        return self
+
+
+class AdminCallError(AmsError):
+    """The server cannot be asked, or refuses."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """List the devices or change one; return the exit status.
+
+    Raises:
+        AmsError: what a person must mend, in one line.
+    """
+    settings = load_settings(AdminSettings, arguments)
+    console = Console()
+    with grpc.insecure_channel(settings.admin, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = AdminStub(channel)
+        try:
+            if settings.set_budget:
+                console.print(_set_budget(stub, settings), highlight=False, soft_wrap=True)
+            else:
+                console.print(_table(stub.ListDevices(pb.ListDevicesRequest(), timeout=TIMEOUT_S)))
+        except grpc.RpcError as error:
+            raise AdminCallError(_reason(settings.admin, error)) from error
+    return 0
+
+
+def _set_budget(stub: AdminStub, settings: AdminSettings) -> str:
+    request = pb.SetCeilingRequest(
+        device_id=settings.set_budget,
+        uplink_bps=round(1000 * settings.uplink_kbps),
+        downlink_bps=round(1000 * settings.downlink_kbps),
+    )
+    answer = stub.SetCeiling(request, timeout=TIMEOUT_S)
+    when = "now" if answer.connected else "once it is connected"
+    what = f"at most {_kbps(request.uplink_bps)} kbit/s up, {_kbps(request.downlink_bps)} kbit/s down"
+    return f"device {settings.set_budget}: {what}, {when}"
+
+
+def _table(answer: pb.ListDevicesResponse) -> Table:
+    headings = ("device", "connected", "up, kbit/s", "asked", "used", "down, kbit/s", "asked", "used")
+    table = Table(*headings, box=None)
+    for each in answer.devices:
+        seconds = max(each.connected_s, 1e-3)
+        table.add_row(
+            *(each.device_id, f"{each.connected_s:.0f} s"),
+            *(_kbps(each.uplink_bps), _kbps(each.asked_uplink_bps), f"{each.uplink_bytes * 8e-3 / seconds:.1f}"),
+            *(_kbps(each.downlink_bps), _kbps(each.asked_downlink_bps), f"{each.downlink_bytes * 8e-3 / seconds:.1f}"),
+        )
+    return table
+
+
+def _kbps(bps: int) -> str:
+    return f"{bps / 1000:g}" if bps else "any"
+
+
+def _reason(address: str, error: grpc.RpcError) -> str:
+    details = error.details() if isinstance(error, grpc.Call) else str(error)
+    if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
+        return f"no server answers at {address}: was it started with --admin-listen {address}? ({details})"
+    return f"the server at {address} refuses: {details}"

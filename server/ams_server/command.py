@@ -1,0 +1,26 @@
+"""The command `ams-server`: serves devices, or with `admin` asks a server that runs."""
+
+from collections.abc import Sequence
+
+from ams_common.settings import run_command
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT, or ask a running server."""
+    return run_command(run)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; return the exit status.
+
+    Raises:
+        AmsError: what a person must mend, in one line.
+    """
+    # Each is imported only where it is needed: a question must not wait for PyTorch.
+    if arguments[:1] == ["admin"]:
+        from ams_server import admin_command
+
+        return admin_command.run(arguments[1:])
+    from ams_server import daemon
+
+    return daemon.run(arguments)

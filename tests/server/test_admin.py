@@ -1,0 +1,103 @@
+"""The admin service over a socket, asked by the command that people use."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from ams_common.errors import AmsError, ConfigurationError
+from ams_common.proto import admin_pb2 as pb
+from ams_common.proto.admin_pb2_grpc import AdminStub
+from ams_server import command
+from ams_server.admin import DeviceState, admin_service
+from ams_server.edge_session import DeviceBudget
+
+TIMEOUT_S = 20.0
+CAMERA = DeviceState(
+    device_id="camera-1",
+    asked=DeviceBudget(uplink_bps=200_000, downlink_bps=0),
+    held=DeviceBudget(uplink_bps=50_000, downlink_bps=200_000),
+    uplink_bytes=50_000,
+    downlink_bytes=1_000_000,
+    connected_s=40.0,
+)
+
+
+class FakeDevices:
+    def __init__(self) -> None:
+        self.ceilings: list[tuple[str, DeviceBudget]] = []
+
+    def devices(self) -> list[DeviceState]:
+        return [CAMERA]
+
+    def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
+        self.ceilings.append((device_id, ceiling))
+        return device_id == "camera-1"
+
+
+@contextmanager
+def running_admin(devices: FakeDevices) -> Iterator[str]:
+    ports: list[int] = []
+    bound, over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with admin_service("127.0.0.1:0", devices) as port:
+            ports.append(port)
+            bound.set()
+            await asyncio.to_thread(over.wait, TIMEOUT_S)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert bound.wait(TIMEOUT_S)
+        yield f"127.0.0.1:{ports[0]}"
+    finally:
+        over.set()
+        thread.join(TIMEOUT_S)
+
+
+def test_devices_are_listed_with_what_they_ask_have_and_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_admin(FakeDevices()) as address:
+        assert command.run(["admin", "--admin", address]) == 0
+    _, row = capsys.readouterr().out.strip().splitlines()
+    assert row.split() == ["camera-1", "40", "s", "50", "200", "10.0", "200", "any", "200.0"]
+
+
+def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.CaptureFixture[str]) -> None:
+    devices = FakeDevices()
+    with running_admin(devices) as address:
+        assert command.run(["admin", "--admin", address, "--set-budget", "camera-1", "--uplink-kbps", "20"]) == 0
+        assert command.run(["admin", "--admin", address, "--set-budget", "camera-2"]) == 0
+    assert devices.ceilings == [
+        ("camera-1", DeviceBudget(uplink_bps=20_000, downlink_bps=0)),
+        ("camera-2", DeviceBudget(uplink_bps=0, downlink_bps=0)),
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "device camera-1: at most 20 kbit/s up, any kbit/s down, now",
+        "device camera-2: at most any kbit/s up, any kbit/s down, once it is connected",
+    ]
+
+
+def test_what_cannot_be_is_refused_in_one_line() -> None:
+    devices = FakeDevices()
+    with running_admin(devices) as address:
+        with pytest.raises(AmsError, match="refuses: device id"):
+            command.run(["admin", "--admin", address, "--set-budget", "../etc"])
+        with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
+            AdminStub(channel).SetCeiling(pb.SetCeilingRequest(device_id="camera-1", uplink_bps=10**13), timeout=TIMEOUT_S)
+    assert devices.ceilings == []
+    with pytest.raises(AmsError, match=r"no server answers at .*--admin-listen"):
+        command.run(["admin", "--admin", address])
+    with pytest.raises(ConfigurationError, match="need --set-budget DEVICE"):
+        command.run(["admin", "--uplink-kbps", "20"])
+
+
+def test_without_an_address_nobody_is_answered() -> None:
+    async def ask() -> int:
+        async with admin_service(None, FakeDevices()) as port:
+            return port
+
+    assert asyncio.run(ask()) == 0
