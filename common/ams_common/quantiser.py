@@ -25,6 +25,9 @@ _LEAST_SCALE, _MOST_SCALE = 2.0**-16, 2.0**15
 STEPS_OF_STATISTICS = 16
 """Steps in the root mean square of the change of a tensor that no optimiser moves, such as running statistics."""
 
+STEPS_OF_UNKNOWN = 8
+"""Steps in the root mean square of changes of which nothing is known: what is lost in rounding is some percent of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Changes:
@@ -121,7 +124,7 @@ def moved(base: Float32Array, levels: Int64Array, steps: Float32Array) -> Float3
 
 
 def _default_step(values: Float32Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) / 2 if values.any() else 1e-3
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) / STEPS_OF_UNKNOWN if values.any() else 1e-3
 
 
 def _spreads(values: Float32Array, tensors: Int64Array, count: int) -> Float32Array:

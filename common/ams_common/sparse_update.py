@@ -30,7 +30,7 @@ class EncodingPlan:
     """What a codec that quantises changes may know about them; the others have no use for it."""
 
     step: float = 0.0
-    """Finest quantisation step of a tensor whose scale is 1; 0 for half the root mean square of the changes."""
+    """Finest quantisation step of a tensor whose scale is 1; 0 for an eighth of the root mean square of the changes."""
     step_scales: Float32Array | None = None
     """float32 [T], positive: each tensor's step relative to `step`; None for all alike."""
     dead_zone: float = 0.5

@@ -18,7 +18,7 @@ class QuantiserConfig(PartConfig):
 
     quantisation_step: float = Field(default=1.8, gt=0, allow_inf_nan=False)
     """Finest step of a change in the codec delta-rans, relative to the learning rate times the root of the number of optimiser
-    steps; a downlink budget makes it coarser where it must. Without Adam half of a usual change is the finest step."""
+    steps; a downlink budget makes it coarser where it must. Without Adam an eighth of a usual change is the finest."""
     dead_zone: float = Field(default=0.5, gt=0, le=1)
     """Part of a step below which the codec delta-rans leaves a weight as it was."""
 

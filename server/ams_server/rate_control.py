@@ -18,7 +18,7 @@ MOST_INTERVALS = 2
 class RateControlConfig(PartConfig):
     """Updates under a downlink budget."""
 
-    bits_per_candidate: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    bits_per_candidate: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     """Bits of the downlink budget for each parameter that a phase may move, with the codec delta-rans. It sends the changes
     that come to a step or more, and steps are as large as the budget needs: with more bits fewer parameters move, by finer
     steps. At most --fraction of the parameters do."""

@@ -65,9 +65,9 @@ def test_a_statistic_never_passes_its_target(seed: int) -> None:
     assert np.abs(new - target[300:]).max() < 0.7
 
 
-def test_without_a_plan_the_step_is_half_of_a_usual_change() -> None:
+def test_without_a_plan_the_step_is_an_eighth_of_a_usual_change() -> None:
     base, target = draw(0, 0.02)
-    assert float(quantised(base, target).step) == pytest.approx(0.01, rel=0.1)
+    assert float(quantised(base, target).step) == pytest.approx(0.0025, rel=0.1)
     assert len(quantised(base, base.copy()).indices) == 0
 
 

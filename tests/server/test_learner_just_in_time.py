@@ -147,7 +147,7 @@ def first_accuracy(session: EdgeSession) -> float:
 
 
 def test_an_update_changes_the_fraction_with_the_largest_momentum_of_the_last_one() -> None:
-    session = jit_session(jit_accuracy=NEVER, jit_max_updates=2, fraction=0.1)
+    session = jit_session(jit_accuracy=NEVER, jit_max_updates=2, fraction=0.1, codec="gap-zstd")
     size = small_model().manifest.layout.trainable_size
     session.ingest(colour_batch(1, 0.0), RUN)
     trained(session)
@@ -240,7 +240,8 @@ def test_the_device_is_asked_for_single_frames_at_the_rate_of_the_stride() -> No
 
 
 def test_the_downlink_budget_limits_an_update_at_the_present_rate() -> None:
-    session = jit_session(DeviceBudget(uplink_bps=0, downlink_bps=400_000), jit_accuracy=NEVER, jit_max_updates=1, fraction=1.0)
+    budget = DeviceBudget(uplink_bps=0, downlink_bps=400_000)
+    session = jit_session(budget, jit_accuracy=NEVER, jit_max_updates=1, fraction=1.0, codec="gap-zstd")
     for number in (1, 2):
         session.ingest(colour_batch(number, float(number)), RUN)
         trained(session)

@@ -9,6 +9,7 @@ import torch
 
 from ams_common.clock import Clock
 from ams_common.layout import Float32Array
+from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.frame import Frame
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
@@ -100,7 +101,7 @@ class Stage:
             clock=timeline.clock,
             device_id=device_id,
             budget=self.budget,
-            codec=self.config.codec or "gap-zstd",
+            codec=self.config.codec or DEFAULT_CODEC,
         )
 
 
