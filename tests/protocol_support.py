@@ -13,6 +13,7 @@ from ams_common.budget import Allowance, TokenBucket
 from ams_common.classes import ClassSet, SegmentationClass
 from ams_common.clock import SystemClock
 from ams_common.errors import AmsError
+from ams_common.flights import Flight
 from ams_common.layout import DIGEST_BYTES, Float32Array, ParameterLayout, TensorSpec, weights_digest
 from ams_common.messages import (
     Control,
@@ -137,12 +138,16 @@ class FakeConnection:
     events: Mailbox = field(default_factory=Mailbox)
     closed: threading.Event = field(default_factory=threading.Event)
     received_bytes: int = 0
+    flights: Mailbox = field(default_factory=Mailbox)
 
     def greeting(self) -> Sequence[ServerMessage]:
         return greeting_messages(self.hello, self.offer)
 
     def count_received(self, wire_bytes: int) -> None:
         self.received_bytes += wire_bytes
+
+    def observe_downlink(self, flight: Flight) -> None:
+        self.flights.put(flight)
 
     def deliver(self, event: ServerEvent) -> None:
         self.events.put(event)

@@ -107,7 +107,9 @@ class TokenBucket:
 
     @property
     def room_bytes(self) -> float:
-        """Bytes that large messages may have now, the reserve left; what is owed is below 0."""
+        """Bytes that large messages may have now, the reserve left; what is owed is below 0. Infinite without a limit."""
+        if self._allowed.bps == 0:
+            return math.inf
         with self._lock:
             return self._fill() - self._allowed.reserve_bytes
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from pydantic import ValidationError
 
-from ams_common.budget import TokenBucket, allowance, even_rates
+from ams_common.budget import LEAST_BATCH_BYTES, REFERENCE_UPLINK_BPS, TokenBucket, allowance, even_rates
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
@@ -93,6 +93,7 @@ class Agent:
         self._control: Control | None = None
         self._problem: ProblemReported | None = None
         """What the server said last when it ended a stream with an error."""
+        self._slow_link = False
         self._stopping = threading.Event()
 
     def __enter__(self) -> "Agent":
@@ -241,7 +242,18 @@ class Agent:
         if samples is not None:
             newest_us = samples[-1].capture_time_us
             self._statistics.batch_cut(newest_us, (frame.capture_time_us - newest_us) / 1e6)
-            self._encoder.submit(samples, control.batch_bytes, agreed_codec(self._settings.video_codec, control))
+            self._encoder.submit(samples, self._batch_bytes(control), agreed_codec(self._settings.video_codec, control))
+
+    def _batch_bytes(self, control: Control) -> int:
+        """Return what a batch may have: what the server asks for, or less where the link is slower than the budget."""
+        planned_bps = self._held.uplink_bps or REFERENCE_UPLINK_BPS
+        usable_bps = self._link.usable_uplink_bps(planned_bps)
+        slow = usable_bps < planned_bps
+        if slow != self._slow_link:
+            self._slow_link = slow
+            carried = f"less than {planned_bps / 1000:g} kbit/s up, batches are smaller" if slow else "what is planned again"
+            _log.info("the link carries %s", carried)
+        return max(min(LEAST_BATCH_BYTES, control.batch_bytes), int(control.batch_bytes * usable_bps / planned_bps))
 
     def _check_threads(self) -> None:
         """Raise what ended a thread, since the agent is nothing without it.

@@ -12,6 +12,7 @@ from ams_common.budget import TokenBucket
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flights
 from ams_common.framing import receipt_bytes, sent_bytes
+from ams_common.link_speed import LinkSpeed
 from ams_common.messages import ClientMessage, Drain, FrameBatch
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.client import BatchTaken, ClientEvent, ClientSession, ProblemReported
@@ -49,6 +50,8 @@ class EdgeStream:
     on_event: Callable[[ClientEvent], None]
     flights: Flights
     """Batches that were sent on this stream and not acknowledged, by their ids."""
+    speed: LinkSpeed
+    """Told of batches that were acknowledged."""
 
     async def run(self) -> ProblemReported | None:
         """Send and receive until either side ends the stream; return the server's reason if it was an error.
@@ -78,6 +81,7 @@ class EdgeStream:
             for event in self.session.receive(server_message_from_proto(proto)):
                 if isinstance(event, BatchTaken) and (flight := self.flights.arrive(event.batch_id)):
                     self.uplink.settle(flight.wire_bytes)
+                    self.speed.observe(flight)
                 self.on_event(event)
                 if isinstance(event, ProblemReported):
                     return event

@@ -21,6 +21,7 @@ from ams_common.clock import Clock
 from ams_common.errors import AmsError
 from ams_common.flights import Flights
 from ams_common.framing import CONNECTION_BYTES, READ_AHEAD_BYTES
+from ams_common.link_speed import LinkSpeed
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, Budget, FrameBatch, Hello
 from ams_common.proto.adaptation_pb2_grpc import AdaptationStub
 from ams_common.session.client import ClientEvent, ClientSession, ControlChanged, Disconnected, ProblemReported
@@ -99,6 +100,8 @@ class Link:
         self._down_reported = False
         self._asked_at_s: float | None = None
         self._wake = asyncio.Event()
+        self._flights = Flights(clock)
+        self._speed = LinkSpeed()
         self.traffic = Traffic()
         self.failure: Exception | None = None
         """What ended the thread against its will: an exception of a callback; None while all is well."""
@@ -147,6 +150,10 @@ class Link:
     def change_budget(self, budget: Budget) -> None:
         """Ask the server for other budgets than before; without a stream the next hello does."""
         self._on_loop(self._change_budget, budget)
+
+    def usable_uplink_bps(self, budget_bps: float) -> float:
+        """Return what batches should be planned for: the budget, or less where the link carries less; 0 for no limit."""
+        return self._speed.usable_bps(budget_bps, self._flights.waiting)
 
     def allow_uplink(self, rate_bps: int) -> None:
         """Keep to `rate_bps`, headers included, from now on; 0 for no limit. What was overspent counts on."""
@@ -220,6 +227,7 @@ class Link:
         """Hold one stream as long as it lasts; return the seconds until the next attempt."""
         self._uplink.spend(CONNECTION_BYTES)
         self._session = ClientSession(self._make_hello(), self._outbox, self._incoming)
+        self._flights = Flights(self._clock)
         try:
             problem = await self._hold_stream(self._session)
         except grpc.aio.AioRpcError as error:
@@ -244,7 +252,8 @@ class Link:
                 wake=self._wake,
                 stopped=self._stopped,
                 on_event=self._receive_event,
-                flights=Flights(self._clock),
+                flights=self._flights,
+                speed=self._speed,
             )
             return await stream.run()
 

@@ -17,6 +17,7 @@ from ams_common.budget import TokenBucket, require_workable
 from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
+from ams_common.flights import Flight
 from ams_common.framing import sent_bytes
 from ams_common.layout import Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import Budget, Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
@@ -327,6 +328,10 @@ class DeviceConnection:
     def count_received(self, wire_bytes: int) -> None:
         """Note what has come from the device, headers included."""
         self._received_bytes += wire_bytes
+
+    def observe_downlink(self, flight: Flight) -> None:
+        """Take how long an update took to the device."""
+        self.session.downlink_speed.observe(flight)
 
     def state(self, asked: DeviceBudget, held: DeviceBudget) -> DeviceState:
         """Return what the device, which asks for `asked` and has `held`, has used since it connected."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 import grpc.aio
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError
 from ams_common.budget import MESSAGE_BYTES, TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import ProtocolError
-from ams_common.flights import Flights
+from ams_common.flights import Flight, Flights
 from ams_common.framing import CONNECTION_BYTES, receipt_bytes, sent_bytes
 from ams_common.messages import Applied, ClientMessage, Drain, Hello, ModelChunk, Problem, ServerMessage, Update, Welcome
 from ams_common.proto import adaptation_pb2 as pb
@@ -35,6 +36,10 @@ class Connection(Protocol):
 
     def count_received(self, wire_bytes: int) -> None:
         """Note what has come from the device, headers included."""
+        ...
+
+    def observe_downlink(self, flight: Flight) -> None:
+        """Take how long an update took to the device."""
         ...
 
     def greeting(self) -> Sequence[ServerMessage]:
@@ -158,11 +163,20 @@ class DeviceStream:
 
     async def _read_all(self, connection: Connection) -> None:
         while (message := await self._read()) is not None:
-            if isinstance(message, Applied) and (flight := self._flights.arrive(message.version)):
-                connection.downlink.settle(flight.wire_bytes)
+            if isinstance(message, Applied):
+                self._land(message, connection)
             for event in self._session.receive(message):
                 connection.deliver(event)
             self._wake.set()
+
+    def _land(self, applied: Applied, connection: Connection) -> None:
+        flight = self._flights.arrive(applied.version)
+        if flight is None:
+            return
+        connection.downlink.settle(flight.wire_bytes)
+        # Building the model is no fault of the link.
+        on_the_way_s = max(0.0, flight.duration_s - applied.build_time_ms / 1e3)
+        connection.observe_downlink(replace(flight, duration_s=on_the_way_s))
 
     async def _read(self) -> ClientMessage | None:
         try:

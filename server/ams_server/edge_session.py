@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ams_common.budget import TokenBucket, allowance, largest_payload_bytes, planned_bps
+from ams_common.budget import LEAST_UPDATE_BYTES, TokenBucket, allowance, largest_payload_bytes, payload_bytes, planned_bps
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
+from ams_common.link_speed import LinkSpeed
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control, FrameBatch, ModelManifest, Update
 from ams_common.settings import PartConfig
 from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
@@ -112,6 +113,8 @@ class EdgeSession:
         """Held while mirror and trainer do not belong together, and by those who need them to."""
         self.downlink = TokenBucket(allowance(self.budget.downlink_bps), self.clock)
         """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
+        self.downlink_speed = LinkSpeed()
+        """What the link carries, as far as updates have shown it."""
         self.steps_taken = 0
         """Optimiser steps so far, those of undone phases included."""
         self._run_id = b""
@@ -277,7 +280,14 @@ class EdgeSession:
         return parameter_limit(self.rate_control, self.codec, self._update_limit_bytes(), self._bits_per_parameter)
 
     def _update_limit_bytes(self) -> int | None:
-        return update_limit_bytes(self.downlink, self.budget.planned_downlink_bps, self.learner.update_interval_s)
+        budget_bps, interval_s = self.budget.planned_downlink_bps, self.learner.update_interval_s
+        limit_bytes = update_limit_bytes(self.downlink, budget_bps, interval_s)
+        usable_bps = self.downlink_speed.usable_bps(budget_bps)
+        if usable_bps == budget_bps:
+            return limit_bytes
+        # A link that is slower than the budget takes one interval for one interval's update, whatever was saved.
+        carried_bytes = max(LEAST_UPDATE_BYTES, payload_bytes(usable_bps * interval_s / 8))
+        return carried_bytes if limit_bytes is None else min(limit_bytes, carried_bytes)
 
     def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array, int]:
         """Return the coded update, the weights that it decodes to, from which training goes on, and how many it changes.

@@ -14,6 +14,19 @@ def test_an_answer_tells_how_long_the_message_took() -> None:
     assert flights.arrive(8) == Flight(wire_bytes=10, duration_s=0.0)
 
 
+def test_a_message_behind_another_has_the_link_only_after_it() -> None:
+    clock = ManualClock()
+    flights = Flights(clock)
+    assert flights.waiting is None
+    flights.depart(1, 1000)
+    flights.depart(2, 500)
+    clock.sleep(4.0)
+    assert flights.waiting == Flight(wire_bytes=1000, duration_s=4.0)
+    flights.arrive(1)
+    clock.sleep(2.0)
+    assert flights.waiting == flights.arrive(2) == Flight(wire_bytes=500, duration_s=2.0, behind=True)
+
+
 def test_answers_that_never_come_are_forgotten() -> None:
     flights = Flights(ManualClock())
     for key in range(MOST_FLIGHTS + 1):

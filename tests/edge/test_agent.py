@@ -15,9 +15,11 @@ from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_updat
 from tests.edge.videos import tenths, write_video
 from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, running_server
 
+from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
+from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
 from ams_common.messages import Control, Update
 from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
@@ -326,6 +328,29 @@ def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
         assert len(told_by_edge(caplog)) == 1
         with pytest.raises(ConfigurationError, match="budgets of -1 and 0 kbit/s"):
             agent.set_budgets(uplink_kbps=-1, downlink_kbps=0)
+
+
+def test_batches_become_smaller_on_a_link_that_is_slower_than_the_budget(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with Agent(make_settings(1, uplink_kbps=200)) as agent:
+        assert agent._batch_bytes(CONTROL) == CONTROL.batch_bytes
+        agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, behind=True))
+        usable_bps = agent._link.usable_uplink_bps(200_000)
+        assert usable_bps < 50_000
+        assert agent._batch_bytes(CONTROL) == int(CONTROL.batch_bytes * usable_bps / 200_000)
+        agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8000.0, behind=True))
+        assert agent._batch_bytes(CONTROL) == LEAST_BATCH_BYTES
+        assert agent._batch_bytes(replace(CONTROL, batch_bytes=100)) == 100
+        for _ in range(3):
+            agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=0.1))
+        assert agent._batch_bytes(CONTROL) == CONTROL.batch_bytes
+    told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
+    assert told == [
+        "the link carries less than 200 kbit/s up, batches are smaller",
+        "the link carries what is planned again",
+    ]
 
 
 def test_stop_and_close_may_come_at_any_time_and_twice(make_settings: Callable[..., AgentSettings]) -> None:

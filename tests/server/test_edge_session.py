@@ -24,8 +24,10 @@ from ams_common.budget import LEAST_BURST_BYTES, batch_target_bytes, largest_pay
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError
+from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
 from ams_common.layout import weights_digest
+from ams_common.link_speed import SHARE
 from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
 from ams_common.update_codec import CODECS, DEFAULT_CODEC
 from ams_edge.encoder import EncoderWorker
@@ -225,6 +227,17 @@ def test_an_update_that_turns_out_larger_than_the_burst_leaves_out_its_smallest_
     most_bytes = largest_payload_bytes(12_000)
     assert 0.85 * most_bytes < len(update.payload) <= most_bytes
     np.testing.assert_array_equal(session.learner.trainer.vector(), session.mirror.weights)
+
+
+@pytest.mark.parametrize("downlink_bps", [0, 60_000])
+def test_an_update_is_no_larger_than_what_a_slow_link_carries(downlink_bps: int) -> None:
+    budget = DeviceBudget(uplink_bps=0, downlink_bps=downlink_bps)
+    session = small_session(budget=budget, codec="delta-rans", fraction=0.5, update_interval_s=10, quantisation_step=0.2)
+    session.downlink_speed.observe(Flight(wire_bytes=25_000, duration_s=20.0, behind=True))
+    session.ingest(colour_batch(1, 0.0), RUN)
+    trained(session)
+    limit_bytes = payload_bytes(SHARE * 10_000 * 10 / 8)
+    assert 0.5 * limit_bytes < len(session.mirror.recent_updates[0].payload) <= limit_bytes
 
 
 def test_the_largest_changes_are_kept_in_order() -> None:

@@ -28,6 +28,7 @@ from tests.protocol_support import (
 
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, ModelError
+from ams_common.flights import Flight
 from ams_common.framing import sent_bytes
 from ams_common.messages import (
     PROTOCOL_VERSION,
@@ -49,7 +50,7 @@ from ams_common.messages import (
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.greeting import snapshot_messages
 from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, SnapshotWanted
-from ams_common.wire import client_message_to_proto, server_message_from_proto
+from ams_common.wire import client_message_to_proto, server_message_from_proto, server_message_to_proto
 from ams_server.service import ServiceConfig, serve
 
 
@@ -280,6 +281,21 @@ def test_the_model_waits_for_the_downlink_while_acknowledgements_pass() -> None:
             if chunk.part == "weights" and chunk.offset + len(chunk.data) == size:
                 break
         assert time.monotonic() - started_s > (size - 4096) / 100_000
+
+
+def test_the_time_of_an_update_to_the_device_is_measured_without_the_building_of_the_model() -> None:
+    backend = FakeBackend(offer(2))
+    with running_server(backend) as server, client(server.port) as stream:
+        stream.send(hello_of(holds=held(2)))
+        stream.read_until(Welcome)
+        backend.connection().outlet.send(update_to(3))
+        stream.read_until(Update)
+        for version in (3, 3, 9):
+            stream.send(Applied(version=version, weights_digest=bytes(16), build_time_ms=1e6))
+        backend.connection().events.wait_count(AppliedReported, 3)
+    (flight,) = backend.connection().flights.items
+    size_bytes = server_message_to_proto(update_to(3)).ByteSize()
+    assert flight == Flight(wire_bytes=sent_bytes(size_bytes), duration_s=0.0)
 
 
 def test_a_chunk_made_for_a_larger_budget_is_cut_to_the_one_that_holds() -> None:

@@ -1,0 +1,51 @@
+"""How much of a budget a link carries, measured on the messages that go over it.
+
+A large message leaves at the speed of the link whatever the budget, so that each one that is answered tells this speed, also
+while little is sent: what is planned follows it down and up again without trying out.
+"""
+
+import threading
+from collections import deque
+
+from ams_common.flights import Flight
+
+FLIGHTS = 3
+"""Messages that the estimate is made of."""
+ANSWER_S = 0.2
+"""Part of a flight that is not the link's: the way there and back, and the other side's answer; none behind another flight."""
+SHARE = 0.85
+"""Part of what the link carries that is planned for, so that what waits for it becomes less."""
+LEAST_BUSY_S = 1.0
+"""A link on which the last messages took less than this together is fast enough."""
+PLENTY_BPS = 10e6
+"""A link of this speed is no limit where the budget is none."""
+
+
+class LinkSpeed:
+    """The speed of one direction of a link. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._flights: deque[Flight] = deque(maxlen=FLIGHTS)
+        self._lock = threading.Lock()
+
+    def observe(self, flight: Flight) -> None:
+        """Take a message that was answered."""
+        with self._lock:
+            self._flights.append(flight)
+
+    def usable_bps(self, budget_bps: float, waiting: Flight | None = None) -> float:
+        """Return what to plan for: the budget, or SHARE of what the link carries where that is less; 0 for no limit.
+
+        `waiting` is the message that has waited longest for its answer, as if that came now: a link that stands still is slow.
+        """
+        with self._lock:
+            flights = list(self._flights)
+        if waiting is not None and waiting.duration_s > max((each.duration_s for each in flights), default=0.0):
+            flights.append(waiting)
+        busy_s = sum(each.duration_s if each.behind else max(0.0, each.duration_s - ANSWER_S) for each in flights)
+        if busy_s < LEAST_BUSY_S:
+            return budget_bps
+        usable_bps = SHARE * 8 * sum(each.wire_bytes for each in flights) / busy_s
+        if budget_bps == 0:
+            return usable_bps if usable_bps < PLENTY_BPS else 0.0
+        return min(budget_bps, usable_bps)
