@@ -2,7 +2,8 @@
 
 Cuts batches of 1, 2, 3, 5 and 10 frames, a second apart, out of videos (without any: out of a drawn scene that moves), in
 three sizes, and fits each into several numbers of bytes. Prints a row for each size and number of frames, and one for all
-batches. "Finest" are batches that need less than 95 % of their bytes at the finest quantiser, which is no miss.
+batches. Times are of the processor. "Finest" are batches that need less than 95 % of their bytes at the finest quantiser,
+which is no miss.
 
     python benchmarks/video_codec.py [VIDEO ...] [--batches 3] [--video-codec h264]
 """
@@ -74,9 +75,9 @@ def psnr_db(first: UInt8Array, second: UInt8Array) -> float:
 
 def measure(frames: Sequence[UInt8Array], target_bytes: int, codec: str) -> Measured:
     """Encode and decode one batch."""
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     encoded = encode_frames(frames, target_bytes=target_bytes, video_codec=codec)
-    encoded_s = time.perf_counter()
+    encoded_s = time.process_time()
     height, width, _ = frames[0].shape
     batch = FrameBatch(
         batch_id=1,
@@ -87,7 +88,7 @@ def measure(frames: Sequence[UInt8Array], target_bytes: int, codec: str) -> Meas
         packets=encoded.packets,
     )
     restored = decode_frames(batch, max_pixels=width * height, max_frames=len(frames))
-    decoded_s = time.perf_counter()
+    decoded_s = time.process_time()
     filled = encoded.size_bytes / target_bytes
     return Measured(
         filled=filled,

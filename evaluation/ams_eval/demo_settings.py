@@ -11,7 +11,7 @@ from ams_common.classes import CITYSCAPES19, STREET7
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings
 from ams_edge.settings import AgentSettings
-from ams_server.edge_session import FrameConfig
+from ams_server.frame_size import FrameConfig
 from ams_server.pacing import PacingConfig
 from ams_server.sampling import SamplingConfig
 from ams_server.settings import LabelConfig, ServerSettings

@@ -19,12 +19,12 @@ from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
 from ams_common.link_speed import LinkSpeed
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control, FrameBatch, ModelManifest, Update
-from ams_common.settings import PartConfig
 from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
 from ams_common.video_formats import VIDEO_FORMATS, can_decode
 from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
+from ams_server.frame_size import FrameConfig, FrameSize
 from ams_server.learners.base import LabelledFrames, Learner
 from ams_server.quantisation import QuantiserConfig, encoding_plan
 from ams_server.rate_control import RateControlConfig, parameter_limit, update_limit_bytes
@@ -40,6 +40,8 @@ UPDATES_IN_STATE = 2
 """Of these, updates that a later process may need: at most one is on the way to the device, and one is being applied."""
 MAX_BATCH_FRAMES = 600
 """Frames in one batch at most: ten minutes at one frame a second."""
+MAX_BATCH_PIXELS = 1 << 25
+"""Pixels in one batch at most, half as many again as an edge keeps between two batches."""
 EXPECTED_BITS_PER_PARAMETER = 24.0
 """Size of a changed parameter in an update, until the first update has shown it."""
 LEAST_BITS_PER_PARAMETER, MOST_BITS_PER_PARAMETER = 1e-3, 1e6
@@ -49,15 +51,6 @@ LAST_VERSION = 2**53
 
 BEFORE_ALL_US = -(2**62)
 """Earlier than any capture time, which may be negative."""
-
-
-class FrameConfig(PartConfig):
-    """Pictures that devices send."""
-
-    frame_width: int = 0
-    """Width of the frames that devices send, in pixels, at most; 0 for the student's width."""
-    frame_height: int = 0
-    """Height of the frames that devices send, in pixels, at most; 0 for the student's height."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +110,7 @@ class EdgeSession:
         """What the link carries, as far as updates have shown it."""
         self.steps_taken = 0
         """Optimiser steps so far, those of undone phases included."""
+        self._frame_size = FrameSize(self.frames, (self.manifest.width, self.manifest.height))
         self._run_id = b""
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._newest_batch_id = 0
@@ -175,8 +169,9 @@ class EdgeSession:
     def control(self) -> Control:
         """Return what the device should do from now on."""
         learner = self.learner
-        width, height = self._frame_size
         cadence = learner.cadence(self.budget.planned_uplink_bps or learner.reference_uplink_bps)
+        frames_a_batch = max(1.0, learner.sampling_hz * cadence.interval_s)
+        width, height = self._frame_size.choose(8 * cadence.video_bytes / frames_a_batch)
         return Control(
             sampling_hz=learner.sampling_hz,
             batch_interval_s=cadence.interval_s,
@@ -187,12 +182,6 @@ class EdgeSession:
             uplink_bps=self.budget.uplink_bps,
             downlink_bps=self.budget.downlink_bps,
         )
-
-    @property
-    def _frame_size(self) -> tuple[int, int]:
-        """Width and height of the frames that are asked for; video has even sides, so an odd side is asked for one larger."""
-        width, height = self.frames.frame_width or self.manifest.width, self.frames.frame_height or self.manifest.height
-        return width + width % 2, height + height % 2
 
     def ingest(self, batch: FrameBatch, run_id: bytes, *, arrived_s: float | None = None) -> None:
         """Decode and label a batch of the device's run `run_id` and hand it to the learner.
@@ -206,8 +195,8 @@ class EdgeSession:
         if run_id != self._run_id:
             self._start_run(run_id)
         started_s = self.clock.now_s()
-        width, height = self._frame_size
-        images = decode_frames(batch, max_pixels=width * height, max_frames=MAX_BATCH_FRAMES)
+        most_frames = min(MAX_BATCH_FRAMES, max(2, MAX_BATCH_PIXELS // (batch.width * batch.height)))
+        images = decode_frames(batch, max_pixels=self._frame_size.most_pixels, max_frames=most_frames)
         times_us = batch.capture_times_us
         labels = self._teacher_to_student[self.teacher.label(images, [time_us / 1e6 for time_us in times_us])]
         self.learner.take(LabelledFrames(images=images, labels=labels, capture_times_us=times_us))

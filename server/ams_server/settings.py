@@ -10,7 +10,7 @@ from ams_common.settings import CommandSettings, PartConfig
 from ams_server.admin import AdminConfig
 from ams_server.allotment import CapConfig
 from ams_server.checkpoints import CheckpointConfig
-from ams_server.edge_session import FrameConfig
+from ams_server.frame_size import FrameConfig
 from ams_server.learners.config import JustInTimeConfig, LearnerConfig
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS

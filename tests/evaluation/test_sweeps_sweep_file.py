@@ -141,6 +141,7 @@ READY: dict[str, tuple[int, Callable[[Point], bool]]] = {
     "downlink": (32, lambda point: (point.config.downlink_kbps > 0) == (point.scheme == "ams")),
     "jit_table2": (6, lambda point: point.config.student == "jitnet"),
     "jit_ablation": (13, lambda point: point.config.jit_accuracy == 0.8),
+    "uplink": (19, lambda point: (point.config.uplink_kbps > 0) == (point.scheme == "ams")),
 }
 
 

@@ -289,7 +289,7 @@ def test_a_phase_that_diverges_is_undone_and_not_tried_again_at_once(case: str, 
 
 
 def test_a_batch_of_larger_frames_than_asked_for_is_refused_before_it_is_decoded() -> None:
-    session = small_session()
+    session = small_session(frame_width=WIDTH)
     with pytest.raises(CodecError):
         session.ingest(colour_batch(1, 0.0, width=2 * WIDTH), RUN)
     session.ingest(colour_batch(2, 0.0, width=HEIGHT, height=WIDTH), RUN)
@@ -298,7 +298,7 @@ def test_a_batch_of_larger_frames_than_asked_for_is_refused_before_it_is_decoded
 
 def test_an_odd_student_is_fed_even_frames_and_trained_at_its_own_size() -> None:
     """Video has even sides; the student of 257x193 gets its frames from one column and one row more."""
-    settings = small_settings(student_width=257, student_height=193)
+    settings = small_settings(student_width=257, student_height=193, frame_width=257)
     model = starting_model(settings)
     session = new_session(
         settings,
@@ -346,7 +346,7 @@ def test_frames_of_a_damaged_batch_leave_everything_as_it_was() -> None:
 def test_control_follows_budget_pacing_and_sampling() -> None:
     session = small_session(budget=DeviceBudget(uplink_bps=100_000, downlink_bps=0))
     control = session.control()
-    assert (control.frame_width, control.frame_height) == (WIDTH, HEIGHT)
+    assert (control.frame_width, control.frame_height) == (4 * WIDTH, 4 * HEIGHT), "100 kbit a frame"
     assert control.batch_interval_s == 2.0
     assert control.batch_bytes == batch_target_bytes(100_000 - UPKEEP_BPS, 2.0)
     assert control.sampling_hz == 1.0
