@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial as partial_function
 
 import numpy as np
 
 from ams_common.budget import Allowance, TokenBucket
 from ams_common.classes import ClassSet, SegmentationClass
 from ams_common.clock import SystemClock
+from ams_common.compression import zstd_compress
 from ams_common.errors import AmsError
 from ams_common.flights import Flight
 from ams_common.layout import DIGEST_BYTES, Float32Array, ParameterLayout, TensorSpec, weights_digest
@@ -21,16 +23,22 @@ from ams_common.messages import (
     HeldModel,
     Hello,
     ModelManifest,
+    PartialSnapshot,
     ServerMessage,
     Update,
 )
-from ams_common.session.greeting import Offer, greeting_messages
+from ams_common.session import greeting
+from ams_common.session.greeting import Offer, greeting_messages, starting_point
+from ams_common.session.holdings import Holdings
 from ams_common.session.server import ServerEvent
+from ams_common.snapshot_codec import SMALL, encode_snapshot
 from ams_server.device_stream import Connection
 from ams_server.service import Backend, Outlet, ServiceConfig, serve
 
 TIMEOUT_S = 20.0
 GRAPH = bytes(range(256)) * 40
+GRAPH_FRAME = zstd_compress(GRAPH, SMALL)
+"""The graph as it is sent."""
 LAYOUT = ParameterLayout(
     (TensorSpec(name="weight", shape=(300, 10)), TensorSpec(name="running_mean", shape=(10,), trainable=False))
 )
@@ -46,6 +54,7 @@ MANIFEST = ModelManifest(
     layout=LAYOUT,
     graph_digest=hashlib.blake2b(GRAPH, digest_size=DIGEST_BYTES).digest(),
 )
+GRAPHS = {MANIFEST.graph_digest: GRAPH}
 CONTROL = Control(sampling_hz=1.0, batch_interval_s=10.0, batch_bytes=100_000, frame_width=64, frame_height=32)
 HELLO = Hello(device_id="camera-1", run_id=bytes(16), codecs=("gap-zstd", "mask-float16"))
 
@@ -80,12 +89,11 @@ def batch(batch_id: int, size: int = 1000) -> FrameBatch:
     )
 
 
-def offer(version: int, updates: Sequence[Update] = ()) -> Offer:
-    """Return what a server at `version` has."""
+def offer(version: int, updates: Sequence[Update] = (), *, start: int | None = None) -> Offer:
+    """Return what a server at `version` has, whose devices begin with the weights of version `start`, or with these."""
     weights = weights_of(version)
     return Offer(
-        manifest=MANIFEST,
-        graph=GRAPH,
+        start=starting_point(MANIFEST, GRAPH, weights if start is None else weights_of(start)),
         codec="gap-zstd",
         control=CONTROL,
         version=version,
@@ -99,6 +107,19 @@ def held(version: int) -> HeldModel:
     """Return how an edge that runs `version` says so."""
     digest = weights_digest(weights_of(version))
     return HeldModel(bundle_digest=MANIFEST.bundle_digest, version=version, weights_digest=digest)
+
+
+def snapshot_messages(
+    version: int, weights: Float32Array, digest: bytes, chunk_bytes: int, partial: PartialSnapshot | None = None
+) -> list[ServerMessage]:
+    """Return a snapshot of `weights` that stands alone."""
+    return greeting.snapshot_messages(version, digest, encode_snapshot(weights, LAYOUT), chunk_bytes, partial)
+
+
+def holdings(*versions: int) -> Holdings:
+    """Return what an edge has that keeps the graph and the weights of these versions."""
+    vectors = {weights_digest(weights_of(version)): partial_function(weights_of, version) for version in versions}
+    return Holdings(graphs=GRAPHS, weights=vectors)
 
 
 class Mailbox:
@@ -227,5 +248,5 @@ def running_server(backend: Backend, *, port: int = 0, max_devices: int = 8) -> 
 
 
 def hello_of(device_id: str = "camera-1", holds: HeldModel | None = None) -> Hello:
-    """Return a hello of the device."""
-    return replace(HELLO, device_id=device_id, held=holds)
+    """Return a hello of the device, which keeps the graph where it holds a model."""
+    return replace(HELLO, device_id=device_id, held=holds, graphs=() if holds is None else tuple(GRAPHS))

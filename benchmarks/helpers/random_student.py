@@ -5,9 +5,9 @@ import numpy as np
 from ams_common.classes import CITYSCAPES19
 from ams_common.layout import weights_digest
 from ams_common.messages import Update
+from ams_common.model_file import StoredModel
 from ams_common.sparse_update import apply_update
 from ams_common.update_codec import DEFAULT_CODEC, create_codec
-from ams_edge.store import StoredModel
 from ams_server.students.config import StudentConfig
 from ams_server.students.export import build_manifest, student_vector
 from ams_server.students.factory import create_student

@@ -1,5 +1,6 @@
 """The flags of a command, made of its settings class: a heading for each part, units as placeholders, plain defaults."""
 
+import inspect
 import shutil
 from argparse import SUPPRESS, ArgumentParser, HelpFormatter
 from collections.abc import Callable, Container, Sequence
@@ -54,7 +55,7 @@ def flag(name: str) -> str:
 
 def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
     """Return what takes the place of ArgumentParser.add_argument: it puts each flag under the heading of its part."""
-    parts = [base for base in settings_class.__bases__ if not issubclass(base, BaseSettings)]
+    parts = _parts(settings_class)
     groups: dict[type, Any] = {}
     positional: dict[str, str] = {}
 
@@ -77,6 +78,16 @@ def _adder(settings_class: type[BaseSettings]) -> Callable[..., None]:
         home.add_argument(*flags, **options)
 
     return add
+
+
+def _parts(settings_class: type) -> list[type]:
+    """Return the classes that bring flags, without the commands' own; those of which one only consists take its place."""
+    parts: list[type] = []
+    for base in settings_class.__bases__:
+        if base not in (BaseModel, BaseSettings):
+            consists = issubclass(base, BaseSettings) or not inspect.get_annotations(base)
+            parts += _parts(base) if consists else [base]
+    return parts
 
 
 def _required(settings_class: type[BaseSettings], without: Container[str]) -> list[str]:

@@ -32,6 +32,22 @@ def zstd_decompress(frame: bytes, size: int) -> bytes:
         raise CodecError(f"compressed data is damaged: {error}") from error
 
 
+def zstd_decompress_within(frame: bytes, most: int) -> bytes:
+    """Return what `zstd_compress` turned into `frame`, at most `most` bytes.
+
+    Raises:
+        CodecError: `frame` is no valid zstd frame, states no size or more than `most`, holds another size than it states, or
+            something follows it.
+    """
+    try:
+        stated = zstandard.frame_content_size(frame)
+    except zstandard.ZstdError as error:
+        raise CodecError(f"compressed data is damaged: {error}") from error
+    if not 0 < stated <= most:
+        raise CodecError(f"compressed data states a size of {stated} bytes, 1 to {most} were expected")
+    return zstd_decompress(frame, stated)
+
+
 def gzip_compress(data: bytes) -> bytes:
     """Return a gzip member at level 9 with no time stamp: equal data gives equal bytes."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, _GZIP_WINDOW)

@@ -18,7 +18,11 @@ CHUNK_BYTES = 512 * 1024
 MAX_BATCH_BYTES = 3_750_000
 """Largest video of a batch, so that its message stays under the 4 MiB that gRPC takes by default."""
 MAX_GRAPH_BYTES = 64 * 2**20
-"""Largest graph without weights."""
+"""Largest graph without weights, before compression."""
+MAX_KEPT_GRAPHS = 16
+"""Graphs that an edge may say to keep."""
+MAX_KEPT_WEIGHTS = 32
+"""Whole vectors that an edge may say to keep."""
 MAX_UPDATE_BYTES = 15 * 2**20
 """Largest payload of an update, so that its message stays under the 16 MiB that an edge takes."""
 
@@ -75,6 +79,10 @@ class Hello:
     """The model the edge runs now; None on its very first run."""
     partial: PartialSnapshot | None = None
     """What it has of a snapshot; None when it awaits none."""
+    graphs: tuple[bytes, ...] = ()
+    """Digests of the graphs that it keeps, newest first; at most MAX_KEPT_GRAPHS."""
+    weights: tuple[bytes, ...] = ()
+    """Digests of the whole vectors that a snapshot may build on, newest first; at most MAX_KEPT_WEIGHTS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +151,8 @@ class SnapshotHeader:
     """16 bytes (BLAKE2b) over the whole; empty from a server that cannot go on with a snapshot."""
     first_byte: int = 0
     """Offset of the first chunk: what comes before it the edge has said to hold."""
+    base_digest: bytes = b""
+    """Digest of the vector that the whole is coded against; empty when it stands alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +163,7 @@ class Welcome:
     codec: str
     """Update codec in use on this stream."""
     graph_bytes: int
-    """Length of the graph whose chunks follow; 0 when the edge holds it already."""
+    """Length of the compressed graph whose chunks follow; 0 when the edge has the graph already."""
     control: Control
 
 

@@ -1,4 +1,4 @@
-"""Update codecs: the bytes of a sparse change of the flat parameter vector, and of a whole vector.
+"""Update codecs: the bytes of a sparse change of the flat parameter vector.
 
 Contract, lossless to the mirror: the values lose precision when they are encoded, so the server decodes its own bytes against
 the vector that the edge holds and trains on from the result. Decoding is exact integer and IEEE float32 arithmetic: the same
@@ -42,7 +42,6 @@ Float16Array = npt.NDArray[np.float16]
 _TALLY = 255
 _UPDATE_ZSTD_LEVEL = 16
 """1.5 % smaller than level 3 for 20 ms more on updates of 105,000 parameters; 17 to 22 gain nothing."""
-_SNAPSHOT_ZSTD_LEVEL = 3
 
 
 class MaskFloat16:
@@ -159,31 +158,6 @@ def create_codec(name: str, layout: ParameterLayout) -> UpdateCodec:
     if name not in CODECS:
         raise ConfigurationError(f"unknown update codec {name!r}: use {', '.join(CODECS)}")
     return CODECS[name](layout)
-
-
-def encode_snapshot(vector: Float32Array) -> bytes:
-    """Return the exact bytes of a whole vector, float32 [P]: a zstd frame of its four planes, lowest bytes first.
-
-    Raises:
-        ModelError: a value is not finite.
-    """
-    if not np.isfinite(vector).all():
-        raise ModelError(f"parameter {int(np.flatnonzero(~np.isfinite(vector))[0])} is not finite: training has diverged")
-    planes = np.ascontiguousarray(vector, "<f4").view(np.uint8).reshape(-1, 4).T
-    return zstd_compress(planes.tobytes(), _SNAPSHOT_ZSTD_LEVEL)
-
-
-def decode_snapshot(data: bytes, size: int) -> Float32Array:
-    """Return float32 [size] from the bytes of `encode_snapshot`.
-
-    Raises:
-        CodecError: the bytes do not hold exactly `size` finite values.
-    """
-    planes = np.frombuffer(zstd_decompress(data, 4 * size), np.uint8).reshape(4, size)
-    vector = np.ascontiguousarray(planes.T).view("<f4").reshape(size).astype(np.float32, copy=False)
-    if not np.isfinite(vector).all():
-        raise CodecError("snapshot holds a value that is not finite")
-    return vector
 
 
 def _to_float16(values: Float32Array) -> Float16Array:

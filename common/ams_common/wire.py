@@ -4,7 +4,7 @@
 further checks of form. What a message may follow is the business of `ams_common.session`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from google.protobuf.message import DecodeError
@@ -15,6 +15,8 @@ from ams_common.messages import (
     CHUNK_BYTES,
     MAX_BATCH_BYTES,
     MAX_GRAPH_BYTES,
+    MAX_KEPT_GRAPHS,
+    MAX_KEPT_WEIGHTS,
     MAX_UPDATE_BYTES,
     Applied,
     BatchReceived,
@@ -43,7 +45,7 @@ MAX_FRAMES = 1024
 """Most frames in a batch."""
 MAX_CODECS = 16
 MAX_BPS = 10**12
-MAX_SNAPSHOT_BYTES = 4 * MAX_PARAMETERS + 2**20
+MAX_SNAPSHOT_BYTES = 5 * MAX_PARAMETERS + 2**24
 
 _CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 _PARTS: tuple[ChunkPart, ...] = get_args(ChunkPart)
@@ -159,7 +161,14 @@ def _hello_from_proto(proto: pb.Hello) -> Hello:
         build_time_ms=check.at_least_zero("build_time_ms", proto.build_time_ms),
         held=_held_from_proto(proto.held) if proto.HasField("held") else None,
         partial=_partial_from_proto(proto.partial) if proto.HasField("partial") else None,
+        graphs=_digests("graphs", proto.graphs, MAX_KEPT_GRAPHS),
+        weights=_digests("weights", proto.weights, MAX_KEPT_WEIGHTS),
     )
+
+
+def _digests(field: str, digests: Sequence[bytes], most: int) -> tuple[bytes, ...]:
+    check.in_range(f"number of {field}", len(digests), 0, most)
+    return tuple(check.digest(f"one of {field}", each) for each in digests)
 
 
 def _held_from_proto(proto: pb.HeldModel) -> HeldModel:
@@ -289,6 +298,7 @@ def _snapshot_header_from_proto(proto: pb.SnapshotHeader) -> SnapshotHeader:
         encoded_bytes=check.in_range("encoded_bytes", proto.encoded_bytes, 1, MAX_SNAPSHOT_BYTES),
         encoded_digest=check.digest("encoded_digest", proto.encoded_digest) if proto.encoded_digest else b"",
         first_byte=check.in_range("first_byte", proto.first_byte, 0, proto.encoded_bytes - 1),
+        base_digest=check.digest("base_digest", proto.base_digest) if proto.base_digest else b"",
     )
 
 

@@ -23,6 +23,7 @@ from ams_common.errors import AmsError, ConfigurationError, ModelError
 from ams_common.events import EventLog
 from ams_common.layout import weights_digest
 from ams_common.messages import Applied, Budget, Control, FrameBatch, Hello, Update
+from ams_common.model_file import StoredModel
 from ams_common.session.client import (
     BatchTaken,
     ClientEvent,
@@ -35,6 +36,7 @@ from ams_common.session.client import (
     SnapshotReceived,
     UpdateReceived,
 )
+from ams_common.session.holdings import Holdings
 from ams_common.update_codec import CODECS, DEFAULT_CODEC
 from ams_common.video_formats import require_encoder
 from ams_edge.camera import open_camera
@@ -43,11 +45,12 @@ from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
 from ams_edge.patcher import Patcher, PatcherWorker
 from ams_edge.providers import choose_backend
+from ams_edge.provisioned import read_provisioned
 from ams_edge.sampler import Sampler
 from ams_edge.settings import AgentSettings, DeviceConfig
 from ams_edge.sinks import Sink, check_outputs, open_sinks
 from ams_edge.statistics import Statistics
-from ams_edge.store import ModelStore, StoredModel
+from ams_edge.store import ModelStore
 from ams_edge.swap import ModelSlot, RunningModel
 
 POLL_S = 0.2
@@ -64,12 +67,14 @@ class Agent:
 
         Raises:
             SourceError: the camera, stream or file cannot be opened.
-            ConfigurationError: an output or the state folder cannot be written, or the video encoder is missing.
+            ConfigurationError: an output or the state folder cannot be written, the video encoder is missing, or the model
+                cannot be used.
         """
         self._settings = settings
         self._clock = clock or SystemClock()
         check_outputs(settings)
         require_encoder(settings.video_codec)
+        self._provisioned = _provisioned(settings)
         self._store = ModelStore(settings.state_folder.expanduser() / settings.device_id, settings, self._clock)
         self._events = EventLog(settings.events, self._clock)
         try:
@@ -170,6 +175,7 @@ class Agent:
         return Link(
             self._settings,
             make_hello=self._hello,
+            holdings=self._holdings,
             on_event=self._on_event,
             uplink=TokenBucket(allowance(self._budget.uplink_bps), self._clock),
             clock=self._clock,
@@ -177,7 +183,11 @@ class Agent:
         )
 
     def _start(self) -> None:
-        stored = self._store.load()
+        stored, provisioned = self._store.load(), self._provisioned
+        if provisioned is not None:
+            self._store.start = provisioned
+            if stored is None or stored.manifest.bundle_digest != provisioned.manifest.bundle_digest:
+                stored = provisioned
         if stored is not None:
             self._install_stored(stored)
         self._encoder.start()
@@ -189,6 +199,9 @@ class Agent:
             self._patcher.install(stored)
         except ModelError as error:
             _log.warning("the stored model cannot be used: %s", error)
+            return
+        if stored is self._provisioned:
+            _log.info("version %d of %s runs", stored.version, self._settings.model)
         else:
             _log.info("version %d of the last run's model runs", stored.version)
 
@@ -282,6 +295,16 @@ class Agent:
             held=self._patcher.held,
         )
 
+    def _holdings(self) -> Holdings:
+        """Return what the server may build on: what runs and what ran before, and what was kept or provisioned."""
+        start, state, history = self._store.start, self._patcher.state, self._patcher.history
+        models = [model for model in (state, start) if model is not None]
+        graphs = {model.manifest.graph_digest: model.graph for model in models}
+        weights = {} if history is None else dict(history.vectors)
+        if start is not None:
+            weights[start.weights_digest] = lambda: start.vector
+        return Holdings(graphs={**graphs, **self._store.graphs.graphs}, weights=weights)
+
     def _on_event(self, event: ClientEvent) -> None:
         """Act on what the server says (link thread)."""
         match event:
@@ -336,12 +359,10 @@ class Agent:
 
     def _receive_snapshot(self, snapshot: SnapshotReceived) -> None:
         assert self._model is not None
-        state = self._patcher.state
-        graph = self._model.graph if self._model.graph is not None else state.graph if state is not None else b""
         self._patching.submit(
             StoredModel(
                 manifest=self._model.manifest,
-                graph=graph,
+                graph=self._model.graph,
                 vector=snapshot.vector,
                 version=snapshot.version,
                 weights_digest=weights_digest(snapshot.vector),
@@ -381,3 +402,9 @@ def held_budget(own: Budget, control: Control) -> Budget:
 def _rates(budget: Budget) -> str:
     up, down = (f"{bps / 1000:g} kbit/s" if bps else "no limit" for bps in (budget.uplink_bps, budget.downlink_bps))
     return f"{up} up, {down} down"
+
+
+def _provisioned(settings: AgentSettings) -> StoredModel | None:
+    if settings.model is None:
+        return None
+    return read_provisioned(settings.model.expanduser(), student=settings.student, class_set=settings.class_set)

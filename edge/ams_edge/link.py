@@ -25,6 +25,7 @@ from ams_common.link_speed import LinkSpeed
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, Budget, FrameBatch, Hello
 from ams_common.proto.adaptation_pb2_grpc import AdaptationStub
 from ams_common.session.client import ClientEvent, ClientSession, ControlChanged, Disconnected, ProblemReported
+from ams_common.session.holdings import Holdings
 from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.settings import PartConfig
@@ -68,6 +69,7 @@ class Link:
         config: LinkConfig,
         *,
         make_hello: Callable[[], Hello],
+        holdings: Callable[[], Holdings] = Holdings,
         on_event: Callable[[ClientEvent], None],
         uplink: TokenBucket,
         clock: Clock,
@@ -78,6 +80,7 @@ class Link:
         Args:
             config: where to connect to.
             make_hello: called on the link's thread for every attempt, so that it tells what is held then.
+            holdings: called likewise, before `make_hello`: what the server may build on.
             on_event: called on the link's thread with everything that the server says; must return quickly.
             uplink: budget, for all streams one after the other.
             clock: time between two requests for a snapshot.
@@ -85,6 +88,7 @@ class Link:
         """
         self._config = config
         self._make_hello = make_hello
+        self._holdings = holdings
         self._on_event = on_event
         self._uplink = uplink
         self._clock = clock
@@ -226,7 +230,8 @@ class Link:
     async def _connect_once(self) -> float:
         """Hold one stream as long as it lasts; return the seconds until the next attempt."""
         self._uplink.spend(CONNECTION_BYTES)
-        self._session = ClientSession(self._make_hello(), self._outbox, self._incoming)
+        holdings = self._holdings()
+        self._session = ClientSession(self._make_hello(), self._outbox, self._incoming, holdings)
         self._flights = Flights(self._clock)
         try:
             problem = await self._hold_stream(self._session)

@@ -19,12 +19,14 @@ from ams_common.clock import Clock
 from ams_common.errors import AmsError, ConfigurationError, ModelError, UpdateRefusedError
 from ams_common.layout import DIGEST_BYTES, weights_digest
 from ams_common.messages import Applied, HeldModel, Update
+from ams_common.model_file import StoredModel
 from ams_common.sparse_update import apply_update
 from ams_common.update_codec import create_codec
 from ams_edge.bounded_queue import BoundedQueue
+from ams_edge.history import History
 from ams_edge.inference import Model, build_model
 from ams_edge.providers import Backend, trusted_backend
-from ams_edge.store import ModelStore, StoredModel
+from ams_edge.store import ModelStore
 from ams_edge.swap import ModelSlot
 from ams_edge.weight_inputs import WeightInputs, verified_weight_inputs
 
@@ -49,6 +51,7 @@ class Patcher:
         self._slot = slot
         self._clock = clock
         self._state: StoredModel | None = None
+        self._history: History | None = None
         self._weight_inputs: WeightInputs | None = None
         self._build_time_ms = 0.0
         self._applied: deque[tuple[int, bytes]] = deque(maxlen=_REMEMBERED_UPDATES)
@@ -72,6 +75,11 @@ class Patcher:
         return self._state
 
     @property
+    def history(self) -> History | None:
+        """The vector of the running model and those before it; None before the first one. May be read from any thread."""
+        return self._history
+
+    @property
     def held(self) -> HeldModel | None:
         """What the server is told about the running model; None before the first one. May be read from any thread."""
         state = self._state
@@ -91,7 +99,7 @@ class Patcher:
         self._applied.clear()
         if self._state is None or model.manifest.bundle_digest != self._state.manifest.bundle_digest:
             return self._install_other(model, started_s)
-        return self._switch(model, self._ready_model(model), started_s)
+        return self._switch(model, self._ready_model(model), History(model.vector, model.weights_digest), started_s)
 
     def prepare_updates(self) -> None:
         """Look for a way to change the weights of the running model without new sessions; takes some tenths of a second.
@@ -120,7 +128,8 @@ class Patcher:
         except ModelError as error:
             raise UpdateRefusedError(f"update to version {update.version} cannot run: {error}") from error
         self._applied.append((update.version, update.result_digest))
-        return self._switch(state, model, started_s)
+        assert self._history is not None, "there is a state to update"
+        return self._switch(state, model, self._history.followed_by(state.vector, state.weights_digest), started_s)
 
     def has_applied(self, update: Update) -> bool:
         """Tell whether the present weights hold `update` already, as one of the last few since a whole model.
@@ -135,7 +144,7 @@ class Patcher:
         runnable = self._built(model, backend)
         runnable.warm()
         self._backend, self._weight_inputs = backend, None
-        return self._switch(model, runnable, started_s)
+        return self._switch(model, runnable, History(model.vector, model.weights_digest), started_s)
 
     def _base_of(self, update: Update) -> StoredModel:
         """Return the present state, if that is what `update` applies to."""
@@ -164,9 +173,10 @@ class Patcher:
         """Call what opens sessions in a thread of ordinary priority if they will have threads, else here."""
         return self._opener.submit(opening).result() if self._backend.threads > 1 else opening()
 
-    def _switch(self, state: StoredModel, model: Model, started_s: float) -> Applied:
+    def _switch(self, state: StoredModel, model: Model, history: History, started_s: float) -> Applied:
         self._slot.swap(model, state.version)
         self._state = state
+        self._history = history
         self._build_time_ms = 1000 * (self._clock.now_s() - started_s)
         return Applied(version=state.version, weights_digest=state.weights_digest, build_time_ms=self._build_time_ms)
 

@@ -38,6 +38,8 @@ class DeviceConfig(PartConfig):
     """Student wanted from the server; by default the server's."""
     class_set: str = ""
     """Class set wanted from the server; by default the server's."""
+    model: Path | None = None
+    """A file of `ams-server provision`: runs at once, and spares the network the first model."""
     state_folder: Path = Path("~/.local/state/ams-edge")
     """Where the last good model is kept, for a start without the server; a folder for each device id."""
 

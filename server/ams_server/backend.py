@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,9 +18,17 @@ from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
 from ams_common.flights import Flight
 from ams_common.framing import sent_bytes
-from ams_common.layout import Float32Array, ParameterLayout, weights_digest
+from ams_common.layout import weights_digest
 from ams_common.messages import Budget, Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
-from ams_common.session.greeting import Offer, chunk_size, greeting_messages, snapshot_messages
+from ams_common.session.greeting import (
+    Offer,
+    StartingPoint,
+    chunk_size,
+    greeting_messages,
+    known_way,
+    snapshots,
+    starting_point,
+)
 from ams_common.session.server import BatchArrived, BudgetWanted, RefusedError, ServerEvent, SnapshotWanted
 from ams_common.update_codec import CODECS, create_codec
 from ams_server.admin import DeviceState
@@ -31,6 +38,7 @@ from ams_server.checkpoints import CheckpointStore, session_identity
 from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
 from ams_server.flat_model import FlatModel
 from ams_server.learners.factory import create_learner, shortest_update_interval_s
+from ams_server.rounding import rounded_start
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
 from ams_server.settings import AdaptationConfig, ServerSettings
@@ -42,7 +50,6 @@ KEPT_SESSIONS = 32
 """Devices whose sessions are kept while they are away, some 100 MB each; the one that was away longest is forgotten first."""
 KEPT_FILES_PER_DEVICE = 2
 """Sessions kept on disk for each device that may be connected; the one that was written longest ago is forgotten first."""
-_LARGEST_FLOAT16 = 65504.0
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +76,7 @@ def starting_model(settings: AdaptationConfig) -> StartingModel:
     size = (settings.student_width, settings.student_height)
     manifest, graph = build_manifest(settings.student, module, classes, width=size[0], height=size[1])
     model = FlatModel(module, manifest.layout)
-    model.load(float16_exact(model.vector(), manifest.layout))
+    model.load(rounded_start(model.vector(), manifest.layout))
     return StartingModel(module=module, manifest=manifest, graph=graph)
 
 
@@ -80,18 +87,6 @@ def student_classes(settings: AdaptationConfig) -> ClassSet:
         ConfigurationError: an unknown class set or class.
     """
     return load_class_set(settings.class_set).subset(settings.classes)
-
-
-def float16_exact(vector: Float32Array, layout: ParameterLayout) -> Float32Array:
-    """Return `vector`, float32 [P], with trainable parameters rounded to float16 where that is finite.
-
-    The first snapshot then compresses to half: the lower bytes are zero. Running statistics stay, they may be tiny or huge.
-    """
-    rounded = vector.copy()
-    trainable = rounded[: layout.trainable_size]
-    fits = np.abs(trainable) <= _LARGEST_FLOAT16
-    trainable[fits] = trainable[fits].astype(np.float16)
-    return rounded
 
 
 def checkpoint_store(settings: ServerSettings, model: StartingModel) -> CheckpointStore | None:
@@ -128,6 +123,7 @@ class DeviceBackend:
         """Serve `model`, labelled by `teacher` and trained on `device` in the turns of `scheduler`, kept by `checkpoints`."""
         self._settings = settings
         self._model = model
+        self._start = starting_point(model.manifest, model.graph, student_vector(model.module))
         self._teacher = teacher
         self._device = device
         self._scheduler = scheduler
@@ -156,7 +152,7 @@ class DeviceBackend:
             session = fresh
         connection = DeviceConnection(
             session,
-            self._model,
+            self._start,
             hello,
             outlet,
             scheduler=self._scheduler,
@@ -278,7 +274,7 @@ class DeviceConnection:
     def __init__(
         self,
         session: EdgeSession,
-        model: StartingModel,
+        start: StartingPoint,
         hello: Hello,
         outlet: Outlet,
         *,
@@ -294,7 +290,7 @@ class DeviceConnection:
         self._spent_before_bytes = session.downlink.spent_bytes
         self._received_bytes = 0
         self._on_ask = on_ask
-        self._model = model
+        self._start = start
         self._hello = hello
         self._outlet = outlet
         self._scheduler = scheduler
@@ -304,21 +300,34 @@ class DeviceConnection:
         self._entry = threading.Lock()
         self._closed = False
         self._snapshot: asyncio.Future[None] | None = None
+        self._holds_start = start.weights_digest in hello.weights
+        """Whether the device has the starting weights by the time that it reads what is sent from now on."""
 
     def greeting(self) -> Sequence[ServerMessage]:
         """Return the welcome and what brings the device up to date; from then on it takes part in the round."""
-        with self._entry:
-            # A stream that has broken off by now must not take the place of the one that came after it.
-            attach = self._scheduler.attach
-            mirror = self.session.mirror if self._closed else attach(self.session, self._outlet, self._hello.run_id)
-        hello = replace(self._hello, downlink_bps=self.session.budget.downlink_bps)
+        session = self.session
+        if known_way(self._hello, self._offer(session.mirror)) is not None:
+            mirror = self._attach()
+        else:
+            with session.lock:
+                session.round_mirror(self._start.weights)
+                mirror = self._attach()
+        hello = replace(self._hello, downlink_bps=session.budget.downlink_bps)
         messages = greeting_messages(hello, self._offer(mirror))
+        headers = [message for message in messages if isinstance(message, SnapshotHeader)]
+        self._holds_start |= any(not header.base_digest for header in headers)
         _log.info(
             "device %s: greeted with %s",
             self.session.device_id,
             _summary(messages, self.downlink, self.session.budget.downlink_bps),
         )
         return messages
+
+    def _attach(self) -> Mirror:
+        with self._entry:
+            # A stream that has broken off by now must not take the place of the one that came after it.
+            attach = self._scheduler.attach
+            return self.session.mirror if self._closed else attach(self.session, self._outlet, self._hello.run_id)
 
     def change_budget(self, budget: DeviceBudget) -> None:
         """Keep to `budget` from now on, and tell the device."""
@@ -369,17 +378,18 @@ class DeviceConnection:
         self._on_close(self.session)
 
     def _send_snapshot(self) -> None:
+        with self.session.lock:
+            self.session.round_mirror(self._start.weights)
+            self._scheduler.send_snapshot(self.session, self._outlet, self._snapshots)
+        self._holds_start = True
+
+    def _snapshots(self, mirror: Mirror) -> list[ServerMessage]:
         chunk_bytes = chunk_size(self.session.budget.downlink_bps)
-        self._scheduler.send_snapshot(
-            self.session,
-            self._outlet,
-            lambda mirror: snapshot_messages(mirror.version, mirror.weights, mirror.digest, chunk_bytes),
-        )
+        return snapshots(self._offer(mirror), holds_start=self._holds_start, chunk_bytes=chunk_bytes)
 
     def _offer(self, mirror: Mirror) -> Offer:
         return Offer(
-            manifest=self._model.manifest,
-            graph=self._model.graph,
+            start=self._start,
             codec=self.session.codec.name,
             control=self.session.control(),
             version=mirror.version,
@@ -402,6 +412,14 @@ def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_
 
 def _content(messages: Sequence[ServerMessage], updates: int) -> str:
     headers = [message for message in messages if isinstance(message, SnapshotHeader)]
-    if headers:
-        return "the rest of a model" if headers[0].first_byte else "a whole model"
-    return f"{updates} missed updates" if updates else "nothing but a welcome"
+    missed = f"{updates} missed updates" if updates else ""
+    if not headers:
+        return missed or "nothing but a welcome"
+    if any(header.first_byte for header in headers):
+        return "the rest of a model"
+    if not headers[0].base_digest:
+        return "a whole model"
+    if headers[0].base_digest != headers[0].weights_digest:
+        return "what its model has learnt since the start"
+    back = f"the way back to version {headers[0].version}"
+    return f"{back}, {missed}" if missed else back

@@ -28,6 +28,7 @@ from ams_server.frame_size import FrameConfig, FrameSize
 from ams_server.learners.base import LabelledFrames, Learner
 from ams_server.quantisation import QuantiserConfig, encoding_plan
 from ams_server.rate_control import RateControlConfig, parameter_limit, update_limit_bytes
+from ams_server.rounding import rounded_learnt
 from ams_server.state import State, integer, numbers, part_of, prefixed
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import PhaseResult
@@ -108,6 +109,8 @@ class EdgeSession:
         """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
         self.downlink_speed = LinkSpeed()
         """What the link carries, as far as updates have shown it."""
+        self._rounded_version = 0
+        """Version at which the mirror is rounded; the starting weights are."""
         self.steps_taken = 0
         """Optimiser steps so far, those of undone phases included."""
         self._frame_size = FrameSize(self.frames, (self.manifest.width, self.manifest.height))
@@ -158,6 +161,19 @@ class EdgeSession:
         updates = (update_from_bytes(array.tobytes()) for array in part_of(state, "update").values())
         chain = tuple(sorted(updates, key=lambda update: update.version))[-UPDATES_IN_STATE:]
         self.mirror = Mirror(version=version, weights=weights, digest=weights_digest(weights), recent_updates=chain)
+
+    def round_mirror(self, start: Float32Array) -> None:
+        """Round what the mirror has learnt since `start`, float32 [P], so that a snapshot is small; to be called with the lock.
+
+        Training goes on from the rounded weights, which are one version later. At most once for each version.
+        """
+        base = self.mirror
+        if base.version == self._rounded_version:
+            return
+        weights = rounded_learnt(base.weights, start, self.manifest.layout)
+        self.learner.trainer.adopt(weights)
+        self.mirror = Mirror(version=base.version + 1, weights=weights, digest=weights_digest(weights))
+        self._rounded_version = self.mirror.version
 
     def _start_run(self, run_id: bytes) -> None:
         """Forget what belongs to an earlier run of the device's process: its capture clock and its batch numbers."""

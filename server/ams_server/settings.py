@@ -78,7 +78,7 @@ class AdaptationConfig(
 
 
 class ServerSettings(AdaptationConfig, ServiceConfig, CapConfig, AdminConfig, CheckpointConfig, CommandSettings):
-    """Keep the models of devices tuned to what their cameras see."""
+    """Keep the models of devices tuned to what their cameras see. `ams-server provision` writes their first model to a file."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-server")
     presets = PRESETS

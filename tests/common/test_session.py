@@ -8,13 +8,33 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.protocol_support import CONTROL, GRAPH, HELLO, LAYOUT, MANIFEST, batch, held, hello_of, offer, update_to, weights_of
+from tests.protocol_support import (
+    CONTROL,
+    GRAPH,
+    GRAPH_FRAME,
+    GRAPHS,
+    HELLO,
+    LAYOUT,
+    MANIFEST,
+    batch,
+    held,
+    hello_of,
+    holdings,
+    offer,
+    snapshot_messages,
+    update_to,
+    weights_of,
+)
 
 from ams_common.clock import ManualClock
+from ams_common.compression import zstd_compress
 from ams_common.errors import CodecError, ProtocolError
 from ams_common.layout import Float32Array, weights_digest
 from ams_common.messages import (
     CHUNK_BYTES,
+    MAX_GRAPH_BYTES,
+    MAX_KEPT_GRAPHS,
+    MAX_KEPT_WEIGHTS,
     Applied,
     BatchReceived,
     Budget,
@@ -47,7 +67,8 @@ from ams_common.session.client import (
     largest_snapshot_bytes,
     largest_update_bytes,
 )
-from ams_common.session.greeting import chunk_size, greeting_messages, missed_updates, snapshot_messages
+from ams_common.session.greeting import chunk_size, greeting_messages, missed_updates, snapshots
+from ams_common.session.holdings import Holdings
 from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.session.server import (
@@ -61,8 +82,12 @@ from ams_common.session.server import (
     ServerSession,
     SnapshotWanted,
 )
+from ams_common.snapshot_codec import SMALL
 
-WELCOME = Welcome(manifest=MANIFEST, codec="gap-zstd", graph_bytes=len(GRAPH), control=CONTROL)
+WELCOME = Welcome(manifest=MANIFEST, codec="gap-zstd", graph_bytes=len(GRAPH_FRAME), control=CONTROL)
+NOTHING = Holdings()
+OTHER_GRAPH = zstd_compress(GRAPH[::-1], SMALL)
+"""As long as the right one."""
 WELCOME_BACK = replace(WELCOME, graph_bytes=0)
 
 
@@ -71,7 +96,7 @@ def client(holds: HeldModel | None = None, batches: Sequence[FrameBatch] = ()) -
     outbox = BatchOutbox(8)
     for each in batches:
         outbox.add(each)
-    session = ClientSession(hello_of(holds=holds), outbox, IncomingSnapshot())
+    session = ClientSession(hello_of(holds=holds), outbox, IncomingSnapshot(), NOTHING if holds is None else holdings())
     assert session.peek() == hello_of(holds=holds)
     session.pop()
     return session
@@ -140,7 +165,7 @@ class TestClient:
         outbox = BatchOutbox(2)
         outbox.add(batch(1))
         outbox.pop()
-        session = ClientSession(HELLO, outbox, IncomingSnapshot())
+        session = ClientSession(HELLO, outbox, IncomingSnapshot(), NOTHING)
         session.pop()
         session.receive(WELCOME)
         assert session.peek() == batch(1)
@@ -192,7 +217,7 @@ class TestClient:
             client().receive(replace(WELCOME, codec="pickle"))
 
     def test_a_graph_that_is_not_held_must_be_sent(self) -> None:
-        with pytest.raises(ProtocolError, match="does not hold"):
+        with pytest.raises(ProtocolError, match="does not keep"):
             client().receive(WELCOME_BACK)
 
     @pytest.mark.parametrize(
@@ -200,8 +225,8 @@ class TestClient:
         [
             (ModelChunk(part="graph", offset=1, data=b"x"), "starts at byte 1, expected 0"),
             (ModelChunk(part="weights", offset=0, data=b"x"), "chunk of weights in the middle of graph"),
-            (ModelChunk(part="graph", offset=0, data=bytes(len(GRAPH) + 1)), "longer than the"),
-            (ModelChunk(part="graph", offset=0, data=bytes(len(GRAPH))), "digest of its manifest"),
+            (ModelChunk(part="graph", offset=0, data=bytes(len(GRAPH_FRAME) + 1)), "longer than the"),
+            (ModelChunk(part="graph", offset=0, data=OTHER_GRAPH), "digest of its manifest"),
             (SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=5), "before the graph was complete"),
             (update_to(3), "before the graph was complete"),
         ],
@@ -240,10 +265,10 @@ class TestClient:
         incoming, outbox = IncomingSnapshot(), BatchOutbox(8)
         hello = replace(hello_of(), downlink_bps=8 * 4096)
         *whole, lost = greeting_messages(hello, offer(3))
-        first = ClientSession(hello, outbox, incoming)
+        first = ClientSession(hello, outbox, incoming, NOTHING)
         for message in whole:
             first.receive(message)
-        second = ClientSession(hello, outbox, incoming)
+        second = ClientSession(hello, outbox, incoming, NOTHING)
         again = second.peek()
         assert isinstance(again, Hello)
         rest = greeting_messages(again, offer(3))
@@ -252,15 +277,15 @@ class TestClient:
         *_, event = [event for message in rest for event in second.receive(message)]
         assert isinstance(event, SnapshotReceived)
         np.testing.assert_array_equal(event.vector, weights_of(3))
-        assert ClientSession(hello, outbox, incoming).peek() == hello
+        assert ClientSession(hello, outbox, incoming, NOTHING).peek() == hello
 
     def test_a_snapshot_of_other_weights_starts_again(self) -> None:
         incoming = IncomingSnapshot()
         hello = replace(hello_of(), downlink_bps=8 * 4096)
-        first = ClientSession(hello, BatchOutbox(8), incoming)
+        first = ClientSession(hello, BatchOutbox(8), incoming, NOTHING)
         for message in greeting_messages(hello, offer(3))[:-1]:
             first.receive(message)
-        second = ClientSession(hello, BatchOutbox(8), incoming)
+        second = ClientSession(hello, BatchOutbox(8), incoming, NOTHING)
         again = second.peek()
         assert isinstance(again, Hello)
         *_, event = [event for message in greeting_messages(again, offer(4)) for event in second.receive(message)]
@@ -281,7 +306,7 @@ class TestClient:
         assert isinstance(chunk, ModelChunk)
         incoming.begin(header)
         incoming.data += chunk.data
-        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(8), incoming)
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(8), incoming, holdings())
         session.receive(WELCOME_BACK)
         session.receive(update_to(3))
         assert incoming.partial is None
@@ -291,7 +316,7 @@ class TestClient:
             greeted().receive(ModelChunk(part="weights", offset=0, data=b"x"))
 
     def test_a_snapshot_too_large_for_the_model_is_refused_before_it_comes(self) -> None:
-        header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=largest_snapshot_bytes(LAYOUT.size) + 1)
+        header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=largest_snapshot_bytes(LAYOUT) + 1)
         with pytest.raises(ProtocolError, match="at most"):
             greeted().receive(header)
 
@@ -301,6 +326,52 @@ class TestClient:
         session.receive(header)
         with pytest.raises(ProtocolError, match="version 3 does not have the digest"):
             session.receive(chunk)
+
+    def test_a_graph_that_is_kept_is_not_sent_for_other_weights(self) -> None:
+        session = ClientSession(HELLO, BatchOutbox(8), IncomingSnapshot(), holdings())
+        hello = session.peek()
+        assert isinstance(hello, Hello)
+        welcome, *rest = greeting_messages(hello, offer(3))
+        assert welcome == WELCOME_BACK
+        assert session.receive(welcome)[1:] == [ModelReceived(manifest=MANIFEST, graph=GRAPH, codec="gap-zstd")]
+        *_, event = [event for message in rest for event in session.receive(message)]
+        assert isinstance(event, SnapshotReceived)
+
+    def test_a_graph_that_would_not_fit_is_refused(self) -> None:
+        session = client()
+        frame = zstd_compress(bytes(MAX_GRAPH_BYTES + 1), 1)
+        session.receive(replace(WELCOME, graph_bytes=len(frame)))
+        with pytest.raises(CodecError, match="states a size of"):
+            session.receive(ModelChunk(part="graph", offset=0, data=frame))
+
+    def test_a_snapshot_builds_on_what_is_kept_or_came_before(self) -> None:
+        for kept in (NOTHING, holdings(0)):
+            session = ClientSession(HELLO, BatchOutbox(8), IncomingSnapshot(), kept)
+            hello = session.peek()
+            assert isinstance(hello, Hello)
+            messages = greeting_messages(hello, offer(3, start=0))
+            received = [event for message in messages for event in session.receive(message)]
+            wholes = [event for event in received if isinstance(event, SnapshotReceived)]
+            assert [event.version for event in wholes] == ([0, 3] if kept is NOTHING else [3])
+            np.testing.assert_array_equal(wholes[-1].vector, weights_of(3))
+
+    @pytest.mark.parametrize("base", [bytes(16), weights_digest(weights_of(9)[:100])])
+    def test_a_snapshot_that_builds_on_something_else_is_refused(self, base: bytes) -> None:
+        kept = Holdings(weights={weights_digest(weights_of(9)[:100]): lambda: weights_of(9)[:100]})
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(8), IncomingSnapshot(), replace(kept, graphs=GRAPHS))
+        session.receive(WELCOME_BACK)
+        header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=5, base_digest=base)
+        with pytest.raises(ProtocolError, match="builds on weights that this edge does not keep"):
+            session.receive(header)
+
+    def test_a_hello_tells_no_more_than_the_server_takes(self) -> None:
+        many = Holdings(
+            graphs={bytes([number] * 16): b"" for number in range(99)},
+            weights={bytes([number] * 16): lambda: weights_of(0) for number in range(99)},
+        )
+        hello = ClientSession(HELLO, BatchOutbox(8), IncomingSnapshot(), many).peek()
+        assert isinstance(hello, Hello)
+        assert (len(hello.graphs), len(hello.weights)) == (MAX_KEPT_GRAPHS, MAX_KEPT_WEIGHTS)
 
     def test_a_damaged_snapshot_is_refused(self) -> None:
         session = greeted()
@@ -464,7 +535,24 @@ class TestServer:
         snapshot = snapshot_messages(3, weights_of(3), bytes(16), CHUNK_BYTES)
         for message in snapshot:
             session.send(message)
-        assert waiting(session) == [WELCOME, ModelChunk(part="graph", offset=0, data=GRAPH), *snapshot]
+        assert waiting(session) == [WELCOME, ModelChunk(part="graph", offset=0, data=GRAPH_FRAME), *snapshot]
+
+    def test_a_snapshot_that_builds_on_one_that_waits_does_not_replace_it(self) -> None:
+        for sent in range(4):
+            session = server()
+            whole = snapshots(offer(0, start=0), holds_start=False, chunk_bytes=4096)
+            change, newer = (snapshots(offer(version, start=0), holds_start=True, chunk_bytes=4096) for version in (1, 2))
+            session.greet([WELCOME_BACK, *whole, *change])
+            written: list[ServerMessage] = []
+            while len(written) <= sent and (message := session.peek()) is not None:
+                session.pop()
+                written.append(message)
+            for message in newer:
+                session.send(message)
+            assert [*written, *waiting(session)] == [WELCOME_BACK, *whole, *newer]
+            for message in whole:
+                session.send(message)
+            assert waiting(session) == whole
 
     def test_snapshots_are_granted_at_most_once_in_an_interval(self) -> None:
         clock = ManualClock()
@@ -518,9 +606,46 @@ class TestGreeting:
         assert missed_updates(held(4), offer(6, updates)) is None
 
     def test_another_bundle_needs_graph_and_weights_whatever_the_version(self) -> None:
-        stranger = replace(held(5), bundle_digest=bytes(16))
-        kinds = [type(message) for message in greeting_messages(hello_of(holds=stranger), offer(5))]
+        stranger = replace(hello_of(holds=replace(held(5), bundle_digest=bytes(16))), graphs=(bytes(16),))
+        kinds = [type(message) for message in greeting_messages(stranger, offer(5))]
         assert kinds == [Welcome, ModelChunk, SnapshotHeader, ModelChunk]
+
+    def test_an_edge_goes_back_to_weights_that_it_keeps(self) -> None:
+        ahead = replace(hello_of(holds=held(9)), weights=tuple(holdings(9, 8, 5, 4, 0).weights))
+        updates = [update_to(version) for version in (3, 4, 5)]
+        welcome, header, chunk = greeting_messages(ahead, offer(5, updates, start=0))
+        assert welcome == WELCOME_BACK
+        assert isinstance(header, SnapshotHeader)
+        assert isinstance(chunk, ModelChunk)
+        digest = weights_digest(weights_of(5))
+        assert (header.version, header.weights_digest, header.base_digest) == (5, digest, digest)
+        assert len(chunk.data) < 50
+        older = replace(ahead, weights=tuple(holdings(9, 2).weights))
+        _, header, _, *rest = greeting_messages(older, offer(5, updates, start=0))
+        assert isinstance(header, SnapshotHeader)
+        assert (header.version, rest) == (2, updates)
+        session = ClientSession(hello_of(holds=held(9)), BatchOutbox(8), IncomingSnapshot(), holdings(9, 2))
+        *_, event, _, _, _ = [
+            event for each in greeting_messages(older, offer(5, updates, start=0)) for event in session.receive(each)
+        ]
+        assert isinstance(event, SnapshotReceived)
+        np.testing.assert_array_equal(event.vector, weights_of(2))
+
+    def test_updates_in_another_codec_are_no_way_from_weights_that_are_kept(self) -> None:
+        updates = [replace(update_to(5), codec="mask-float16")]
+        hello = replace(hello_of(holds=held(9)), weights=tuple(holdings(9, 4).weights))
+        headers = [each for each in greeting_messages(hello, offer(5, updates, start=0)) if isinstance(each, SnapshotHeader)]
+        assert [header.version for header in headers] == [0, 5]
+
+    def test_what_was_learnt_since_the_start_goes_on_where_it_broke_off(self) -> None:
+        hello = replace(hello_of(holds=held(9)), weights=(weights_digest(weights_of(0)),), downlink_bps=8 * 4096)
+        _, header, *chunks = greeting_messages(hello, offer(5, start=0))
+        assert isinstance(header, SnapshotHeader)
+        assert header.base_digest == weights_digest(weights_of(0))
+        partial = PartialSnapshot(encoded_digest=header.encoded_digest, received_bytes=4096)
+        _, rest, *others = greeting_messages(replace(hello, partial=partial), offer(5, start=0))
+        assert rest == replace(header, first_byte=4096)
+        assert others == chunks[1:]
 
     @pytest.mark.parametrize(("bps", "expected"), [(0, CHUNK_BYTES), (1, 4096), (200_000, 12_500), (10**9, CHUNK_BYTES)])
     def test_chunks_take_half_a_second_of_the_budget(self, bps: int, expected: int) -> None:
@@ -542,7 +667,9 @@ class Wire:
 
     def connect(self) -> None:
         holds = None if self.edge is None else held(self.edge[0])
-        self.client = ClientSession(replace(hello_of(holds=holds), downlink_bps=8 * 4096), self.outbox, self.incoming)
+        hello = replace(hello_of(holds=holds), downlink_bps=8 * 4096)
+        kept = [] if self.edge is None else [0, self.edge[0]]
+        self.client = ClientSession(hello, self.outbox, self.incoming, holdings(*kept) if kept else NOTHING)
         self.server = ServerSession(self.ledger, ManualClock(), 0.0)
         self.greeted = False
         self.up: deque[ClientMessage] = deque()
@@ -571,7 +698,7 @@ class Wire:
         if self.up:
             for event in self.server.receive(self.up.popleft()):
                 if isinstance(event, HelloReceived):
-                    self.server.greet(greeting_messages(event.hello, offer(self.version, self.updates)))
+                    self.server.greet(greeting_messages(event.hello, offer(self.version, self.updates, start=0)))
                     self.greeted = True
                 elif isinstance(event, BatchArrived):
                     self.delivered.append(event.batch.batch_id)

@@ -22,15 +22,17 @@ from ams_common.events import read_events
 from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
 from ams_common.messages import Control, Update
+from ams_common.model_file import StoredModel
 from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
-from ams_common.session.greeting import Offer, snapshot_messages
+from ams_common.session.greeting import Offer, snapshot_messages, starting_point
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
+from ams_common.snapshot_codec import encode_snapshot
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
 from ams_edge.media import Media
 from ams_edge.settings import AgentSettings
-from ams_edge.store import ModelStore, StoredModel
+from ams_edge.store import ModelStore
 
 CONTROL = Control(sampling_hz=2.0, batch_interval_s=2.0, batch_bytes=50_000, frame_width=48, frame_height=32)
 FRAMES = 40
@@ -38,8 +40,7 @@ FRAMES = 40
 
 def offer(model: StoredModel, updates: tuple[Update, ...] = ()) -> Offer:
     return Offer(
-        manifest=model.manifest,
-        graph=model.graph,
+        start=starting_point(model.manifest, model.graph, model.vector),
         codec="gap-zstd",
         control=CONTROL,
         version=model.version,
@@ -182,7 +183,8 @@ def test_an_update_that_does_not_fit_is_refused_and_a_snapshot_brings_the_edge_b
             assert agent._slot.current() is before, "the running model is untouched"
             next(frames)
             newest = tiny_model(seed=4, version=9)
-            for message in snapshot_messages(9, newest.vector, newest.weights_digest, 4096):
+            change = encode_snapshot(newest.vector, model.manifest.layout, model.vector)
+            for message in snapshot_messages(9, newest.weights_digest, change, 4096, base_digest=model.weights_digest):
                 connection.outlet.send(message)
             wait_until_applied(connection, 9)
             next(frames)

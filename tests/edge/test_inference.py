@@ -12,9 +12,9 @@ from tests.edge.tiny_student import HEIGHT, WIDTH, inlined, tiny_graph, tiny_mod
 from ams_common.classes import IGNORE
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
+from ams_common.model_file import StoredModel
 from ams_edge.inference import LabelHead, Model, aligned, build_model, possible_winners, probe_image
 from ams_edge.providers import Backend
-from ams_edge.store import StoredModel
 
 CPU = Backend(provider="cpu", threads=1)
 UInt8Array = npt.NDArray[np.uint8]

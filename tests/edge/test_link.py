@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tests.protocol_support import (
     CONTROL,
     GRAPH,
+    GRAPH_FRAME,
     MANIFEST,
     TIMEOUT_S,
     FakeBackend,
@@ -23,6 +24,7 @@ from tests.protocol_support import (
     batch,
     held,
     hello_of,
+    holdings,
     offer,
     running_server,
     update_to,
@@ -46,6 +48,7 @@ from ams_common.session.client import (
     SnapshotReceived,
     UpdateReceived,
 )
+from ams_common.session.holdings import Holdings
 from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_common.wire import server_message_to_proto
 from ams_edge import link as link_module
@@ -65,11 +68,13 @@ def running_link(
     make_hello: Callable[[], Hello] = hello_of,
     uplink: TokenBucket | None = None,
     outbox_batches: int = 4,
+    kept: Holdings | None = None,
 ) -> Iterator[tuple[Link, Mailbox]]:
     events = Mailbox()
     link = Link(
         LinkConfig(server=f"127.0.0.1:{port}", outbox_batches=outbox_batches),
         make_hello=make_hello,
+        holdings=lambda: kept or Holdings(),
         on_event=events.put,
         uplink=uplink or TokenBucket(Allowance(bps=0, burst_bytes=1), SystemClock()),
         clock=ManualClock(),
@@ -108,23 +113,23 @@ def test_a_new_device_gets_the_model_and_both_sides_talk() -> None:
         connection.events.wait_count(AppliedReported)
         assert connection.events.items[:2] == [BatchArrived(batch=batch(1)), AppliedReported(applied=applied)]
         assert link.traffic.sent_bytes > 1000
-        assert link.traffic.received_bytes > len(GRAPH)
+        assert link.traffic.received_bytes > len(GRAPH_FRAME)
 
 
 def test_a_device_that_has_everything_gets_nothing_and_one_that_missed_updates_gets_these() -> None:
     updates = [update_to(2), update_to(3)]
     backend = FakeBackend(offer(3, updates))
     with running_server(backend) as server:
-        with running_link(server.port, lambda: hello_of(holds=held(3))) as (_, events):
+        with running_link(server.port, lambda: hello_of(holds=held(3)), kept=holdings(3)) as (_, events):
             events.wait_count(ModelReceived)
             backend.connection(0).outlet.send(update_to(4))
             events.wait_count(UpdateReceived)
         assert events.items == [
             ControlChanged(control=CONTROL),
-            ModelReceived(manifest=MANIFEST, graph=None, codec="gap-zstd"),
+            ModelReceived(manifest=MANIFEST, graph=GRAPH, codec="gap-zstd"),
             UpdateReceived(update=update_to(4)),
         ]
-        with running_link(server.port, lambda: hello_of(holds=held(1))) as (_, events):
+        with running_link(server.port, lambda: hello_of(holds=held(1)), kept=holdings(1)) as (_, events):
             events.wait_count(UpdateReceived, 2)
         assert [event.update for event in events.items if isinstance(event, UpdateReceived)] == updates
 
@@ -159,7 +164,7 @@ def test_a_server_that_goes_and_comes_back_is_found_again_and_gets_what_it_has_n
 
 def test_a_snapshot_goes_on_where_the_connection_broke_off() -> None:
     hello = replace(hello_of(), downlink_bps=8 * 4096)  # chunks of 4096 bytes
-    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH) + 12_000), FakeBackend(offer(5))
+    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH_FRAME) + 12_000), FakeBackend(offer(5))
     clock = SystemClock()
     with running_server(slow) as server:
         port = server.port
@@ -377,7 +382,7 @@ def test_a_full_outbox_drops_the_oldest_batch_and_no_batch_is_too_large_for_a_me
 def test_snapshots_are_asked_for_at_most_once_in_a_while() -> None:
     backend = FakeBackend(offer(2))
     with running_server(backend) as server:
-        with running_link(server.port, lambda: hello_of(holds=held(2))) as (link, events):
+        with running_link(server.port, lambda: hello_of(holds=held(2)), kept=holdings(2)) as (link, events):
             events.wait_count(ModelReceived)
             for number in range(9):
                 link.request_snapshot(f"{number}: update to version 3 is for other weights".ljust(400))

@@ -15,12 +15,13 @@ from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError, ModelError, UpdateRefusedError
 from ams_common.layout import Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import Applied, HeldModel, Update
+from ams_common.model_file import StoredModel
 from ams_common.update_codec import create_codec
 from ams_edge import patcher as patcher_module
 from ams_edge.inference import Model, build_model, probe_image
 from ams_edge.patcher import QUEUE_CAPACITY, Patcher, PatcherWorker
 from ams_edge.providers import Backend
-from ams_edge.store import ModelStore, StoreConfig, StoredModel
+from ams_edge.store import ModelStore, StoreConfig
 from ams_edge.swap import ModelSlot, RunningModel
 
 CPU = Backend(provider="cpu", threads=1)

@@ -13,7 +13,8 @@ from tests.edge.tiny_student import tiny_model
 from ams_common.clock import ManualClock
 from ams_common.errors import ConfigurationError
 from ams_common.layout import weights_digest
-from ams_edge.store import ModelStore, StoreConfig, StoredModel
+from ams_common.model_file import StoredModel
+from ams_edge.store import ModelStore, StoreConfig
 
 INTERVAL_S = 60.0
 
@@ -111,9 +112,37 @@ def test_the_file_is_flushed_before_it_takes_the_place_of_the_old_one(tmp_path: 
 
     monkeypatch.setattr("os.fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
-    make_store(tmp_path).offer(tiny_model())
-    assert done == ["flush file", "rename", "flush folder"]
-    assert [path.name for path in tmp_path.iterdir()] == ["model.ams"]
+    make_store(tmp_path).offer(tiny_model(version=1))
+    assert done[-3:] == ["flush file", "rename", "flush folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["graphs", "model.ams"]
+
+
+def test_the_weights_at_version_0_stay_beside_what_runs(tmp_path: Path) -> None:
+    model = tiny_model(version=0)
+    store = make_store(tmp_path)
+    assert store.load() is store.start is None
+    store.offer(model)
+    written_ns = (tmp_path / "start.ams").stat().st_mtime_ns
+    store.offer(later(model, 1))
+    store.offer(model)
+    store.flush()
+    assert (tmp_path / "start.ams").stat().st_mtime_ns == written_ns, "the same weights are not written again"
+    again = make_store(tmp_path)
+    loaded = again.load()
+    assert loaded is not None
+    assert again.start is not None
+    assert again.start.weights_digest == model.weights_digest == loaded.weights_digest
+    assert list(again.graphs.graphs.values()) == [model.graph]
+
+
+def test_a_damaged_start_is_put_aside_and_the_running_model_stays(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.offer(tiny_model(version=0))
+    (tmp_path / "start.ams").write_bytes(b"AMSMODEL" * 20)
+    again = make_store(tmp_path)
+    assert again.load() is not None
+    assert again.start is None
+    assert (tmp_path / "start.corrupt").exists()
 
 
 def test_a_disk_that_refuses_keeps_the_old_model_and_a_later_write_succeeds(

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper
 from ams_common.classes import STREET7, ClassSet
 from ams_common.layout import DIGEST_BYTES, Float32Array, ParameterLayout, TensorSpec, weights_digest
 from ams_common.messages import ModelManifest, Update
+from ams_common.model_file import StoredModel
 from ams_common.sparse_update import apply_update
 from ams_common.update_codec import DEFAULT_CODEC, create_codec
-from ams_edge.store import StoredModel
 
 WIDTH, HEIGHT = 48, 32
 CLASSES: ClassSet = STREET7.subset(("road", "sky", "car"))

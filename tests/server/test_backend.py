@@ -17,7 +17,7 @@ from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.framing import UPKEEP_BPS, sent_bytes
-from ams_common.layout import ParameterLayout, TensorSpec, weights_digest
+from ams_common.layout import weights_digest
 from ams_common.messages import (
     Budget,
     Control,
@@ -32,11 +32,13 @@ from ams_common.messages import (
 )
 from ams_common.session.server import BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_server import backend as backend_module
-from ams_server.backend import DeviceBackend, DeviceConnection, checkpoint_store, float16_exact
+from ams_server.backend import DeviceBackend, DeviceConnection, checkpoint_store
 from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.rounding import rounded_start
 from ams_server.scheduler import Scheduler
 from ams_server.students.export import student_vector
+from ams_server.students.factory import create_student
 
 HELLO = Hello(device_id="camera-1", run_id=bytes(16), codecs=("gap-zstd", "mask-float16"))
 
@@ -93,24 +95,15 @@ def kinds(messages: Sequence[object]) -> list[type]:
     return [type(message) for message in messages]
 
 
-def test_every_device_starts_from_weights_that_float16_holds() -> None:
+def test_every_device_starts_from_the_same_rounded_weights() -> None:
     model = small_model()
     manifest, vector = model.manifest, student_vector(model.module)
-    trainable = vector[: manifest.layout.trainable_size]
-    np.testing.assert_array_equal(trainable, trainable.astype(np.float16).astype(np.float32))
+    settings = small_settings()
+    as_made = student_vector(create_student(settings, manifest.classes, settings.seed))
+    np.testing.assert_array_equal(vector, rounded_start(as_made, manifest.layout))
     assert (manifest.student, manifest.width, manifest.height) == ("jitnet-quarter", WIDTH, HEIGHT)
     assert manifest.classes.names == ("road", "sky")
     np.testing.assert_array_equal(small_session().learner.trainer.vector(), vector)
-
-
-def test_what_float16_cannot_hold_and_statistics_are_not_rounded() -> None:
-    layout = ParameterLayout((TensorSpec(name="w", shape=(4,)), TensorSpec(name="var", shape=(2,), trainable=False)))
-    vector = np.array([1 / 3, 1e6, -65504.0, 65519.0, 1 / 3, 1e-9], np.float32)
-    rounded = float16_exact(vector, layout)
-    expected = np.array([np.float16(1 / 3), 1e6, -65504.0, 65519.0, 1 / 3, 1e-9], np.float32)
-    np.testing.assert_array_equal(rounded, expected)
-    assert np.isfinite(rounded).all()
-    assert vector[0] == np.float32(1 / 3), "the argument stays"
 
 
 @pytest.mark.parametrize(
@@ -192,8 +185,7 @@ def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCapture
         connection.greeting()
         first = update_after(connection, outlet, 1)
         connection.close()
-        held = HeldModel(bundle_digest=small_model().manifest.bundle_digest, version=0, weights_digest=first.base_digest)
-        connection, outlet = connect(backend, replace(HELLO, held=held))
+        connection, outlet = connect(backend, holding(0, first.base_digest))
         assert kinds(connection.greeting()) == [Welcome, Update]
         second = update_after(connection, outlet, 2)
     assert (second.version, second.base_digest) == (2, first.result_digest)
@@ -359,9 +351,11 @@ def process(folder: Path, **changes: Any) -> Iterator[DeviceBackend]:
         assert not failures
 
 
-def holding(version: int, digest: bytes) -> Hello:
-    bundle = small_model().manifest.bundle_digest
-    return replace(HELLO, held=HeldModel(bundle_digest=bundle, version=version, weights_digest=digest))
+def holding(version: int, digest: bytes, *earlier: bytes) -> Hello:
+    """Return the hello of a device that runs a version and keeps `earlier` weights."""
+    manifest = small_model().manifest
+    held = HeldModel(bundle_digest=manifest.bundle_digest, version=version, weights_digest=digest)
+    return replace(HELLO, held=held, graphs=(manifest.graph_digest,), weights=(digest, *earlier))
 
 
 def test_a_device_goes_on_from_its_version_at_the_next_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -383,7 +377,15 @@ def test_a_device_goes_on_from_its_version_at_the_next_process(tmp_path: Path, c
     assert "its session goes on from version 2 on disk" in caplog.text
 
 
-def test_a_device_that_is_ahead_of_the_disk_gets_a_snapshot_of_what_is_there(tmp_path: Path) -> None:
+def headers(messages: Sequence[ServerMessage]) -> list[SnapshotHeader]:
+    return [message for message in messages if isinstance(message, SnapshotHeader)]
+
+
+def test_a_device_that_is_ahead_of_the_disk_goes_back_or_gets_what_was_learnt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    start = weights_digest(student_vector(small_model().module))
     with process(tmp_path) as backend:
         connection, outlet = connect(backend)
         connection.greeting()
@@ -392,13 +394,55 @@ def test_a_device_that_is_ahead_of_the_disk_gets_a_snapshot_of_what_is_there(tmp
         second = update_after(connection, outlet, 2)
     (path,) = tmp_path.iterdir()
     path.write_bytes(copy)
-    for version, digest in ((2, second.result_digest), (1, second.result_digest), (0, first.result_digest)):
-        with process(tmp_path) as backend:
-            connection, _ = connect(backend, holding(version, digest))
-            _, header, *chunks = connection.greeting()
-            assert isinstance(header, SnapshotHeader)
-            assert (header.version, header.weights_digest) == (1, first.result_digest)
-            assert set(kinds(chunks)) == {ModelChunk}
+    with process(tmp_path) as backend:
+        connection, outlet = connect(backend, holding(2, second.result_digest, first.result_digest, start))
+        (header,) = headers(connection.greeting())
+        assert (header.version, header.weights_digest, header.base_digest) == (1, *[first.result_digest] * 2)
+        assert update_after(connection, outlet, 3).base_digest == first.result_digest
+    path.write_bytes(copy)
+    for kept in ((), (start,)):
+        # Updates in another codec than the one on disk do not lead on from the start.
+        with process(tmp_path, codec="mask-float16") as backend:
+            connection, outlet = connect(backend, holding(1, second.result_digest, *kept))
+            *whole, header = headers(connection.greeting())
+            assert [(each.version, each.weights_digest) for each in whole] == ([] if kept else [(0, start)])
+            assert (header.version, header.base_digest) == (2, start)
+            update = update_after(connection, outlet, 3)
+            assert (update.base_version, update.base_digest) == (2, header.weights_digest)
+        path.write_bytes(copy)
+    assert "greeted with the way back to version 1: " in caplog.text
+    assert "greeted with what its model has learnt since the start: " in caplog.text
+
+
+def test_a_fresh_server_sends_nothing_to_a_device_that_was_provisioned(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    start = weights_digest(student_vector(small_model().module))
+    with running_backend() as backend:
+        connection, outlet = connect(backend, holding(0, start))
+        assert kinds(connection.greeting()) == [Welcome]
+        assert update_after(connection, outlet, 1).base_digest == start
+        other, _ = connect(backend, replace(holding(7, bytes(16), start), device_id="camera-2"))
+        (header,) = headers(other.greeting())
+        assert (header.version, header.base_digest, header.encoded_bytes < 100) == (0, start, True)
+    assert "greeted with nothing but a welcome" in caplog.text
+    assert "greeted with the way back to version 0" in caplog.text
+
+
+def test_a_wish_for_a_snapshot_after_some_learning_is_granted_against_the_start() -> None:
+    async def wish(connection: DeviceConnection, outlet: FakeOutlet, wanted: int) -> None:
+        connection.deliver(SnapshotWanted(reason="bad digest"))
+        await asyncio.wait_for(asyncio.to_thread(outlet.sent.wait_count, SnapshotHeader, wanted), TIMEOUT_S)
+
+    with running_backend() as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        update_after(connection, outlet, 1)
+        asyncio.run(wish(connection, outlet, 1))
+        asyncio.run(wish(connection, outlet, 2))
+        first, second = headers([each for each in outlet.sent.items if isinstance(each, SnapshotHeader)])
+        assert first == second, "what is rounded is not rounded again"
+        assert (first.version, first.base_digest) == (2, weights_digest(student_vector(small_model().module)))
+        assert update_after(connection, outlet, 2).base_digest == first.weights_digest
 
 
 def wait_for_file(folder: Path) -> bytes:

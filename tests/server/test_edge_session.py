@@ -29,13 +29,13 @@ from ams_common.framing import UPKEEP_BPS
 from ams_common.layout import weights_digest
 from ams_common.link_speed import SHARE
 from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
+from ams_common.model_file import StoredModel
 from ams_common.update_codec import CODECS, DEFAULT_CODEC
 from ams_edge.encoder import EncoderWorker
 from ams_edge.frame import Frame
 from ams_edge.patcher import Patcher
 from ams_edge.providers import Backend
 from ams_edge.sampler import Sampler
-from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
 from ams_server.backend import StartingModel, new_session, starting_model
 from ams_server.buffer import TrainingBuffer

@@ -207,6 +207,8 @@ class Hello(google.protobuf.message.Message):
     BUILD_TIME_MS_FIELD_NUMBER: builtins.int
     HELD_FIELD_NUMBER: builtins.int
     PARTIAL_FIELD_NUMBER: builtins.int
+    GRAPHS_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
     device_id: builtins.str
     """edge: name of the device, unique on its server: 1 to 64 of A-Z a-z 0-9 . _ - and no dot, dash or underscore in front.
     A later stream under the same name continues the session and replaces an earlier stream.
@@ -239,6 +241,16 @@ class Hello(google.protobuf.message.Message):
     def partial(self) -> global___PartialSnapshot:
         """edge: what it has of a snapshot; absent when it awaits none. The server may go on behind it, or start again."""
 
+    @property
+    def graphs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """edge: graph_digest of each graph that it keeps, newest first; 16 bytes each, at most 16."""
+
+    @property
+    def weights(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """edge: weights_digest of each whole vector that a snapshot may build on, newest first: that of `held`, earlier versions, and
+        the weights that it began with; 16 bytes each, at most 32.
+        """
+
     def __init__(
         self,
         *,
@@ -254,9 +266,11 @@ class Hello(google.protobuf.message.Message):
         build_time_ms: builtins.float = ...,
         held: global___HeldModel | None = ...,
         partial: global___PartialSnapshot | None = ...,
+        graphs: collections.abc.Iterable[builtins.bytes] | None = ...,
+        weights: collections.abc.Iterable[builtins.bytes] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["held", b"held", "partial", b"partial"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["build_time_ms", b"build_time_ms", "class_set", b"class_set", "codecs", b"codecs", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "held", b"held", "partial", b"partial", "protocol_version", b"protocol_version", "provider", b"provider", "run_id", b"run_id", "student", b"student", "uplink_bps", b"uplink_bps"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["build_time_ms", b"build_time_ms", "class_set", b"class_set", "codecs", b"codecs", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "graphs", b"graphs", "held", b"held", "partial", b"partial", "protocol_version", b"protocol_version", "provider", b"provider", "run_id", b"run_id", "student", b"student", "uplink_bps", b"uplink_bps", "weights", b"weights"]) -> None: ...
 
 global___Hello = Hello
 
@@ -421,7 +435,7 @@ class Welcome(google.protobuf.message.Message):
     codec: builtins.str
     """server: codec of the updates on this stream; one of Hello.codecs."""
     graph_bytes: builtins.int
-    """server: length of the graph whose chunks follow, bytes; 0 when the edge holds the model of this manifest already."""
+    """server: length of the compressed graph whose chunks follow, bytes; 0 when the edge has the graph of this manifest already."""
     @property
     def manifest(self) -> global___ModelManifest:
         """server: the model that this stream is about."""
@@ -657,6 +671,7 @@ class SnapshotHeader(google.protobuf.message.Message):
     ENCODED_BYTES_FIELD_NUMBER: builtins.int
     ENCODED_DIGEST_FIELD_NUMBER: builtins.int
     FIRST_BYTE_FIELD_NUMBER: builtins.int
+    BASE_DIGEST_FIELD_NUMBER: builtins.int
     version: builtins.int
     """server: version of the weights."""
     weights_digest: builtins.bytes
@@ -667,6 +682,10 @@ class SnapshotHeader(google.protobuf.message.Message):
     """server: digest of the whole, by which a later stream can go on with it; 16 bytes, or empty when none can."""
     first_byte: builtins.int
     """server: offset of the first chunk, bytes; 0, or Hello.partial.received_bytes when that has the same encoded_digest."""
+    base_digest: builtins.bytes
+    """server: digest of the flat vector that the whole is coded against, which the edge has said to hold or got as a snapshot on
+    this stream; 16 bytes, or empty when it stands alone.
+    """
     def __init__(
         self,
         *,
@@ -675,8 +694,9 @@ class SnapshotHeader(google.protobuf.message.Message):
         encoded_bytes: builtins.int = ...,
         encoded_digest: builtins.bytes = ...,
         first_byte: builtins.int = ...,
+        base_digest: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoded_bytes", b"encoded_bytes", "encoded_digest", b"encoded_digest", "first_byte", b"first_byte", "version", b"version", "weights_digest", b"weights_digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base_digest", b"base_digest", "encoded_bytes", b"encoded_bytes", "encoded_digest", b"encoded_digest", "first_byte", b"first_byte", "version", b"version", "weights_digest", b"weights_digest"]) -> None: ...
 
 global___SnapshotHeader = SnapshotHeader
 

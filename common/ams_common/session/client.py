@@ -9,9 +9,14 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from ams_common.compression import zstd_decompress_within
+from ams_common.delta_rows import layout_rows
 from ams_common.errors import ProtocolError
-from ams_common.layout import DIGEST_BYTES, Float32Array, weights_digest
+from ams_common.layout import DIGEST_BYTES, Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import (
+    MAX_GRAPH_BYTES,
+    MAX_KEPT_GRAPHS,
+    MAX_KEPT_WEIGHTS,
     Applied,
     BatchReceived,
     Budget,
@@ -30,9 +35,10 @@ from ams_common.messages import (
     Update,
     Welcome,
 )
+from ams_common.session.holdings import Holdings
 from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
-from ams_common.update_codec import decode_snapshot
+from ams_common.snapshot_codec import decode_snapshot
 
 MAX_WAITING_REPORTS = 32
 """Applied, SnapshotRequest and Budget messages that wait to be sent; the oldest goes when there are more."""
@@ -44,8 +50,8 @@ class ModelReceived:
     """The server has named the model; weights follow unless those that are held are the newest."""
 
     manifest: ModelManifest
-    graph: bytes | None
-    """Serialised ONNX graph without weights, checked against the manifest; None when the held model has the same manifest."""
+    graph: bytes
+    """Serialised ONNX graph without weights, checked against the manifest."""
     codec: str
     """Update codec on this stream."""
 
@@ -164,14 +170,18 @@ class _Download:
 class ClientSession:
     """State of one stream on the edge: what may arrive next, and what waits to be sent."""
 
-    def __init__(self, hello: Hello, outbox: BatchOutbox, incoming: IncomingSnapshot) -> None:
+    def __init__(self, hello: Hello, outbox: BatchOutbox, incoming: IncomingSnapshot, holdings: Holdings) -> None:
         """Begin a stream with `hello`, and with what the last streams left to do.
 
-        The batches in `outbox` that were not acknowledged are due again, and the server is told what `incoming` holds.
+        The batches in `outbox` that were not acknowledged are due again, and the server is told what `incoming` and `holdings`
+        have.
         """
-        self._hello = replace(hello, partial=incoming.partial)
+        graphs, weights = tuple(holdings.graphs)[:MAX_KEPT_GRAPHS], tuple(holdings.weights)[:MAX_KEPT_WEIGHTS]
+        self._hello = replace(hello, partial=incoming.partial, graphs=graphs, weights=weights)
         self._outbox = outbox
         self._incoming = incoming
+        self._holdings = holdings
+        self._start: SnapshotReceived | None = None
         self._hello_waits = True
         self._reports: deque[Applied | SnapshotRequest | Budget | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
         self._welcome: Welcome | None = None
@@ -255,14 +265,15 @@ class ClientSession:
             raise ProtocolError(f"server chose the update codec {welcome.codec!r}, which this edge did not offer")
         held = self._hello.held
         self._has_weights = held is not None and held.bundle_digest == welcome.manifest.bundle_digest
-        if welcome.graph_bytes == 0 and not self._has_weights:
-            raise ProtocolError("server sends no graph for a model that this edge does not hold")
+        graph = self._holdings.graphs.get(welcome.manifest.graph_digest)
+        if welcome.graph_bytes == 0 and graph is None:
+            raise ProtocolError("server sends no graph for a model whose graph this edge does not keep")
         self._welcome = welcome
         events: list[ClientEvent] = [ControlChanged(control=welcome.control)]
-        if welcome.graph_bytes:
+        if welcome.graph_bytes or graph is None:
             self._download = _Download("graph", welcome.graph_bytes, bytearray())
             return events
-        return [*events, ModelReceived(manifest=welcome.manifest, graph=None, codec=welcome.codec)]
+        return [*events, ModelReceived(manifest=welcome.manifest, graph=graph, codec=welcome.codec)]
 
     def _on_batch_received(self, message: BatchReceived) -> list[ClientEvent]:
         self._outbox.acknowledge(message.batch_id)
@@ -271,9 +282,11 @@ class ClientSession:
     def _on_snapshot_header(self, header: SnapshotHeader, welcome: Welcome) -> list[ClientEvent]:
         if self._download is not None and self._download.part == "graph":
             raise ProtocolError("snapshot began before the graph was complete")
-        most = largest_snapshot_bytes(welcome.manifest.layout.size)
+        most = largest_snapshot_bytes(welcome.manifest.layout)
         if header.encoded_bytes > most:
             raise ProtocolError(f"snapshot of {header.encoded_bytes} bytes is announced, this model's has {most} at most")
+        if header.base_digest:
+            self._base(header, welcome)
         self._incoming.begin(header)
         self._header = header
         self._download = _Download("weights", header.encoded_bytes, self._incoming.data)
@@ -288,19 +301,35 @@ class ClientSession:
         download, self._download = self._download, None
         return [self._graph(download.data(), welcome) if chunk.part == "graph" else self._snapshot(welcome)]
 
-    def _graph(self, graph: bytes, welcome: Welcome) -> ModelReceived:
+    def _base(self, header: SnapshotHeader, welcome: Welcome) -> Float32Array:
+        """Return the vector, float32 [P], that the snapshot of `header` builds on."""
+        start = self._start
+        if start is not None and start.weights_digest == header.base_digest:
+            return start.vector
+        kept = self._holdings.weights.get(header.base_digest)
+        base = None if kept is None else kept()
+        if base is None or base.shape != (welcome.manifest.layout.size,):
+            raise ProtocolError(f"snapshot of version {header.version} builds on weights that this edge does not keep")
+        return base
+
+    def _graph(self, frame: bytes, welcome: Welcome) -> ModelReceived:
+        graph = zstd_decompress_within(frame, MAX_GRAPH_BYTES)
         if hashlib.blake2b(graph, digest_size=DIGEST_BYTES).digest() != welcome.manifest.graph_digest:
             raise ProtocolError("graph does not have the digest of its manifest")
         return ModelReceived(manifest=welcome.manifest, graph=graph, codec=welcome.codec)
 
     def _snapshot(self, welcome: Welcome) -> SnapshotReceived:
-        assert self._header is not None
-        vector = decode_snapshot(self._incoming.take(), welcome.manifest.layout.size)
-        version, digest = self._header.version, self._header.weights_digest
-        if weights_digest(vector) != digest:
-            raise ProtocolError(f"snapshot of version {version} does not have the digest announced")
+        header = self._header
+        assert header is not None
+        base = self._base(header, welcome) if header.base_digest else None
+        vector = decode_snapshot(self._incoming.take(), welcome.manifest.layout, base)
+        if weights_digest(vector) != header.weights_digest:
+            raise ProtocolError(f"snapshot of version {header.version} does not have the digest announced")
         self._has_weights = True
-        return SnapshotReceived(version=version, vector=vector, weights_digest=digest)
+        snapshot = SnapshotReceived(version=header.version, vector=vector, weights_digest=header.weights_digest)
+        if base is None:
+            self._start = snapshot
+        return snapshot
 
     def _on_update(self, update: Update, welcome: Welcome) -> list[ClientEvent]:
         if self._download is not None:
@@ -316,9 +345,10 @@ class ClientSession:
         return [UpdateReceived(update=update)]
 
 
-def largest_snapshot_bytes(parameters: int) -> int:
-    """Return more bytes than a snapshot of `parameters` float32 values can have when compression gains nothing."""
-    return 4 * parameters + parameters // 32 + 4096
+def largest_snapshot_bytes(layout: ParameterLayout) -> int:
+    """Return more bytes than a snapshot of all float32 values of `layout` can have when compression gains nothing."""
+    size = len(layout_rows(layout).starts) + 4 * layout.size
+    return size + size // 128 + 4096
 
 
 def largest_update_bytes(parameters: int) -> int:

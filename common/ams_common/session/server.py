@@ -6,7 +6,7 @@ either returns, and writes to the stream what `peek` shows. Small messages overt
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -134,6 +134,8 @@ class ServerSession:
         self._control: Control | None = None
         self._acknowledgements: deque[BatchReceived] = deque(maxlen=MAX_WAITING_ACKNOWLEDGEMENTS)
         self._model: deque[SnapshotHeader | ModelChunk | Update] = deque()
+        self._sends_start = False
+        """Whether the chunks of weights at the head of the queue belong to a snapshot that stands alone."""
         self._superseded = False
         self._end: Drain | Problem | None = None
         self._state: Literal["quiet", "open", "ended"] = "quiet"
@@ -235,7 +237,9 @@ class ServerSession:
         elif self._end is not None:
             self._end = None
         else:
-            self._model.popleft()
+            sent = self._model.popleft()
+            if isinstance(sent, SnapshotHeader):
+                self._sends_start = not sent.base_digest
 
     def _on_hello(self, message: ClientMessage) -> list[ServerEvent]:
         if not isinstance(message, Hello):
@@ -251,10 +255,19 @@ class ServerSession:
         return [BatchArrived(batch=batch)] if self._ledger.enter(hello, batch.batch_id) else []
 
     def _queue_snapshot(self, header: SnapshotHeader) -> None:
-        self._model = deque(each for each in self._model if isinstance(each, ModelChunk) and each.part == "graph")
+        self._model = deque(self._needed_for(header))
         self._model.append(header)
         self._superseded = False
         self._snapshot_at_s = self._clock.now_s()
+
+    def _needed_for(self, header: SnapshotHeader) -> Iterator[SnapshotHeader | ModelChunk]:
+        """Yield what of the queue must go before a new snapshot: the graph, and weights that it builds on."""
+        keeps = self._sends_start and bool(header.base_digest)
+        for each in self._model:
+            if isinstance(each, SnapshotHeader):
+                keeps = not each.base_digest and bool(header.base_digest)
+            if not isinstance(each, Update) and (keeps or (isinstance(each, ModelChunk) and each.part == "graph")):
+                yield each
 
     def _queue_update(self, update: Update) -> list[ServerEvent]:
         waiting = sum(isinstance(each, Update) for each in self._model)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from ams_common.classes import UInt8Array
 from ams_common.layout import Float32Array, weights_digest
 from ams_common.messages import BatchReceived, ClientMessage, Control, FrameBatch, ServerMessage, Update
-from ams_common.update_codec import encode_snapshot
+from ams_common.model_file import StoredModel
+from ams_common.snapshot_codec import encode_snapshot
 from ams_common.wire import server_message_from_proto, server_message_to_proto
 from ams_edge.frame import Frame
 from ams_edge.patcher import Patcher
 from ams_edge.providers import choose_backend
 from ams_edge.runtime_config import RuntimeConfig
-from ams_edge.store import StoredModel
 from ams_edge.swap import ModelSlot
 from ams_eval.profile import MODELS, Profile
 from ams_eval.replay.link import Link
@@ -92,7 +92,7 @@ class ReplayDevice:
         self._book = UpdateBook(self._timeline)
         self._uplink = self._open_uplink(surroundings)
         self._downlink = self._open_downlink(surroundings)
-        self._journal.provisioned(len(model.graph) + len(encode_snapshot(session.mirror.weights)))
+        self._journal.provisioned(len(model.graph) + len(encode_snapshot(session.mirror.weights, model.manifest.layout)))
         server.attach(
             Outbound(session=session, teacher=teacher, deliver=self._on_turn, backlog_of=lambda: self._downlink.backlog)
         )
