@@ -78,9 +78,9 @@ def _bounded(graph: bytes, others: Mapping[bytes, bytes]) -> Mapping[bytes, byte
     kept: dict[bytes, bytes] = {}
     size = 0
     for digest, each in {_digest(graph): graph, **others}.items():
-        size += len(each)
-        if each and size <= MAX_BYTES and len(kept) < MAX_GRAPHS:
+        if each and size + len(each) <= MAX_BYTES and len(kept) < MAX_GRAPHS:
             kept[digest] = each
+            size += len(each)
     return kept
 
 

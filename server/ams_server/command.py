@@ -1,4 +1,4 @@
-"""The command `ams-server`: serves devices, or with `admin` asks a server that runs."""
+"""The command `ams-server`: serves devices, with `admin` asks a server that runs, with `provision` writes the first model."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from ams_common.settings import run_command
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT, or ask a running server."""
+    """Serve until SIGTERM or SIGINT, ask a running server, or write a file for devices."""
     return run_command(run)
 
 
@@ -21,6 +21,10 @@ def run(arguments: Sequence[str]) -> int:
         from ams_server import admin_command
 
         return admin_command.run(arguments[1:])
+    if arguments[:1] == ["provision"]:
+        from ams_server import provision
+
+        return provision.run(arguments[1:])
     from ams_server import daemon
 
     return daemon.run(arguments)

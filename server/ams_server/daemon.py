@@ -13,7 +13,6 @@ from ams_common.clock import Clock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
-from ams_server import provision
 from ams_server.admin import admin_service
 from ams_server.backend import DeviceBackend, checkpoint_store, starting_model, student_classes
 from ams_server.buffer import BUFFER_BYTES
@@ -29,18 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT, or provision."""
+    """Serve until SIGTERM or SIGINT."""
     return run_command(run)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serve with these command-line arguments, or run the subcommand that they begin with; return the exit status.
+    """Serve with these command-line arguments; return the exit status.
 
     Raises:
         AmsError: what a person must mend, in one line.
     """
-    if arguments and arguments[0] == "provision":
-        return provision.run(arguments[1:])
     settings = load_settings(ServerSettings, arguments)
     configure_logging(settings.verbose)
     clock = SystemClock()
