@@ -10,8 +10,10 @@ from typing import NamedTuple
 from ams_common.budget import batch_target_bytes
 
 BATCHES_PER_UPDATE = 5
-LONGEST_BATCH_S = 2.0
+LONGEST_BATCH_S = 1.0
 """A batch is no longer than this wherever it then holds a frame and what is worth sending."""
+LARGEST_BATCH_S = 2.0
+"""A frame that is a batch because frames are seldom has no more bytes than the budget gives in this time: it would be late."""
 WORTHWHILE_BYTES = 12_000
 """A batch that the budget keeps smaller waits for more frames: H.264 begins each batch with a whole picture."""
 
@@ -28,10 +30,9 @@ class Cadence(NamedTuple):
 def batch_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float) -> Cadence:
     """Return the cadence of a device that gets an update every `update_interval_s` and has `uplink_bps`, which is not 0.
 
-    A batch holds a whole number of the frames sampled at `sampling_hz`. Where these come so seldom that each is a batch of its
-    own, it has no more bytes than a batch of the usual length: a large one would only be late.
+    A batch holds a whole number of the frames sampled at `sampling_hz`.
     """
     shortest_s = min(LONGEST_BATCH_S, update_interval_s / BATCHES_PER_UPDATE)
     usual_s = min(update_interval_s, max(shortest_s, 8 * WORTHWHILE_BYTES / uplink_bps))
     interval_s = max(1, round(usual_s * sampling_hz)) / sampling_hz
-    return Cadence(interval_s, batch_target_bytes(uplink_bps, min(interval_s, usual_s)))
+    return Cadence(interval_s, batch_target_bytes(uplink_bps, min(interval_s, max(usual_s, LARGEST_BATCH_S))))

@@ -129,9 +129,8 @@ def test_a_file_is_read_and_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(
-        ConfigurationError, match="unknown sweep 'table9': use ams_figure4, ams_table3, downlink, jit_ablation, jit_table2"
-    ):
+    ready = "ams_figure4, ams_table3, downlink, freshness, jit_ablation, jit_table2"
+    with pytest.raises(ConfigurationError, match=f"unknown sweep 'table9': use {ready}"):
         read_sweep("table9")
 
 
@@ -139,6 +138,7 @@ READY: dict[str, tuple[int, Callable[[Point], bool]]] = {
     "ams_figure4": (18, lambda point: point.config.update_interval_s in (10, 15, 20, 30, 40)),
     "ams_table3": (26, lambda point: point.config.optimizer == ("sgd" if "gauss" in point.config.selection else "adam")),
     "downlink": (32, lambda point: (point.config.downlink_kbps > 0) == (point.scheme == "ams")),
+    "freshness": (9, lambda point: point.config.latency == "none" or point.config.update_interval_s == 10),
     "jit_table2": (6, lambda point: point.config.student == "jitnet"),
     "jit_ablation": (13, lambda point: point.config.jit_accuracy == 0.8),
     "uplink": (19, lambda point: (point.config.uplink_kbps > 0) == (point.scheme == "ams")),

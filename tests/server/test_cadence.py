@@ -9,14 +9,16 @@ from ams_server.cadence import BATCHES_PER_UPDATE, LONGEST_BATCH_S, WORTHWHILE_B
 @pytest.mark.parametrize(
     ("update_interval_s", "sampling_hz", "uplink_bps", "interval_s", "budgeted_s"),
     [
-        (10.0, 1.0, 200_000, 2.0, 2.0),
+        (10.0, 1.0, 200_000, 1.0, 1.0),
         (5.0, 2.0, 200_000, 1.0, 1.0),
-        (40.0, 1.0, 200_000, 2.0, 2.0),
+        (2.0, 5.0, 1_000_000, 0.4, 0.4),
+        (40.0, 1.0, 200_000, 1.0, 1.0),
+        (10.0, 1.0, 48_000, 2.0, 2.0),
         (10.0, 1.0, 24_000, 4.0, 4.0),
         (10.0, 1.0, 6_000, 10.0, 10.0),
         (10.0, 0.7, 200_000, 1 / 0.7, 1 / 0.7),
         (10.0, 0.1, 200_000, 10.0, 2.0),
-        (5.0, 0.1, 200_000, 10.0, 1.0),
+        (5.0, 0.1, 200_000, 10.0, 2.0),
     ],
 )
 def test_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float, interval_s: float, budgeted_s: float) -> None:

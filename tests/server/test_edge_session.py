@@ -347,8 +347,8 @@ def test_control_follows_budget_pacing_and_sampling() -> None:
     session = small_session(budget=DeviceBudget(uplink_bps=100_000, downlink_bps=0))
     control = session.control()
     assert (control.frame_width, control.frame_height) == (4 * WIDTH, 4 * HEIGHT), "100 kbit a frame"
-    assert control.batch_interval_s == 2.0
-    assert control.batch_bytes == batch_target_bytes(100_000 - UPKEEP_BPS, 2.0)
+    assert control.batch_interval_s == 1.0
+    assert control.batch_bytes == batch_target_bytes(100_000 - UPKEEP_BPS, 1.0)
     assert control.sampling_hz == 1.0
     assert small_session(frame_width=640, frame_height=360).control().frame_width == 640
     rich = DeviceBudget(uplink_bps=10**10, downlink_bps=0)

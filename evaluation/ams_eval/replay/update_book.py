@@ -70,7 +70,7 @@ class UpdateBook:
             wait_s=passage.cut_s - passage.newest_capture_s,
             encode_s=passage.encoded_s - passage.cut_s,
             upload_s=passage.arrived_s - passage.encoded_s,
-            queue_s=ended_s - passage.arrived_s - turn.label_s - turn.train_s - turn.code_s,
+            queue_s=max(0.0, ended_s - passage.arrived_s - turn.label_s - turn.train_s - turn.code_s),
             label_s=turn.label_s,
             train_s=turn.train_s,
             code_s=turn.code_s,
