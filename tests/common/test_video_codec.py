@@ -167,7 +167,7 @@ def test_colours_come_back(colour: tuple[int, int, int]) -> None:
 
 def test_a_colourful_picture_survives_the_conversion() -> None:
     restored = decode(batch_of(encode_frames([picture(2)], target_bytes=60_000)))[0]
-    assert psnr_db(restored, picture(2)) > 45
+    assert psnr_db(restored, picture(2)) > 44
     assert np.abs(restored.mean((0, 1)) - picture(2).mean((0, 1))).max() < 0.3
 
 
