@@ -12,7 +12,6 @@ import torch
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
 from ams_common.layout import DIGEST_BYTES
-from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Outcome, SettingValue
 from ams_eval.profile import MODELS, SOURCE, Profile, ProfiledTeacher
@@ -21,6 +20,7 @@ from ams_eval.references import References
 from ams_eval.replay.device import Shown
 from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import NetworkConfig, parse_latency
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes.base import Stage
 from ams_eval.schemes.registry import NamedScheme
 from ams_eval.scores import ScoreBuilder
@@ -64,7 +64,7 @@ class Laboratory:
     given: Mapping[str, Any]
     """Settings of the server that the user gave, by name; the schemes add their own."""
     device: torch.device
-    runtime: RuntimeConfig
+    runtime: StudentRuntimeConfig
     network: NetworkConfig
     stopwatch: Clock
     profile: Profile

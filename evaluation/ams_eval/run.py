@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
-from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.experiment import Laboratory
 from ams_eval.groups import shared_name, sharing_losses
 from ams_eval.inputs.input_config import InputConfig
@@ -23,6 +22,7 @@ from ams_eval.inputs.recording import Recording
 from ams_eval.outcome_files import write_moments, write_outcome
 from ams_eval.references import References
 from ams_eval.replay.latency import NetworkConfig
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.reports import REPORT_NAME, write_reports
 from ams_eval.result import points
 from ams_eval.result_folder import RECORDINGS, require_same_frames
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunSettings(
-    AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, RuntimeConfig, ScoringConfig, CommandSettings
+    AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig, CommandSettings
 ):
     """Show what adaptation would do for recordings, beside everything else that one might do."""
 

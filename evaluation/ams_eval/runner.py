@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 
 from ams_common.clock import Clock
 from ams_common.settings import PartConfig
-from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, stage_for, timed
 from ams_eval.fleet import Fleet
 from ams_eval.inputs.input_config import InputConfig
@@ -28,6 +27,7 @@ from ams_eval.profile import Profile, ProfiledTeacher
 from ams_eval.recorded_teacher import RECORDED, UnknownTeacher
 from ams_eval.references import References, label_references
 from ams_eval.replay.latency import NetworkConfig
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.result_folder import RUNS
 from ams_eval.schemes.registry import NamedScheme, parse_scheme
 from ams_server.backend import student_classes
@@ -49,7 +49,7 @@ class ScoringConfig(PartConfig):
     """Frames a second that are scored, evenly spread; 0 for all."""
 
 
-class ExperimentConfig(AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, RuntimeConfig, ScoringConfig):
+class ExperimentConfig(AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig):
     """All settings of an experiment."""
 
 
@@ -94,7 +94,7 @@ class Workshop:
             cached_teacher=ProfiledTeacher(cached_teacher(teacher, config), profile),
             given=given_of(AdaptationConfig, config),
             device=device,
-            runtime=part_of(RuntimeConfig, config),
+            runtime=part_of(StudentRuntimeConfig, config),
             network=part_of(NetworkConfig, config),
             stopwatch=self._clock,
             profile=profile,

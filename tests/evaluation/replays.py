@@ -11,11 +11,11 @@ from tests.server.session_support import HEIGHT, WIDTH, ColourTeacher, picture, 
 from ams_common.classes import UInt8Array
 from ams_common.clock import Clock, ManualClock
 from ams_edge.frame import Frame
-from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.profile import Profile
 from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import NetworkConfig
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes.base import Stage
 from ams_server.settings import AdaptationConfig
 from ams_server.teachers.base import Teacher
@@ -58,6 +58,7 @@ def stage(
     teacher: Teacher | None = None,
     network: NetworkConfig | None = None,
     stopwatch: Clock | None = None,
+    runtime: StudentRuntimeConfig | None = None,
     **changes: Any,
 ) -> Stage:
     """Return a stage on which all frames of the film are scored."""
@@ -69,7 +70,7 @@ def stage(
         model=small_model(),
         teacher=teacher or ColourTeacher(),
         device=torch.device("cpu"),
-        runtime=RuntimeConfig(),
+        runtime=runtime or StudentRuntimeConfig(),
         network=network or NetworkConfig(),
         stopwatch=clock,
         journal=Journal(),

@@ -13,7 +13,6 @@ from ams_common.clock import ManualClock
 from ams_common.errors import ConfigurationError
 from ams_common.messages import FrameBatch
 from ams_edge import encoder
-from ams_edge.runtime_config import RuntimeConfig
 from ams_edge.sampler import Sample
 from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, file_digest, stage_for
 from ams_eval.outcome import TrafficKind, Transfer
@@ -21,6 +20,7 @@ from ams_eval.profile import Profile
 from ams_eval.references import References, label_references
 from ams_eval.replay.device import Shown
 from ams_eval.replay.latency import NetworkConfig
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes import adaptation, no_customisation
 from ams_eval.schemes.base import Stage
 from ams_eval.schemes.registry import parse_scheme
@@ -49,7 +49,7 @@ def laboratory(**network: str) -> Laboratory:
         cached_teacher=ColourTeacher(),
         given={},
         device=torch.device("cpu"),
-        runtime=RuntimeConfig(),
+        runtime=StudentRuntimeConfig(),
         network=NetworkConfig.model_validate(network),
         stopwatch=clock,
         profile=Profile(clock),

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ams_edge.sampler import Sample
 from ams_eval.outcome import TrafficKind, Transfer
 from ams_eval.replay.device import Shown, starting_state
 from ams_eval.replay.latency import NetworkConfig
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes import adaptation, no_customisation
 from ams_eval.schemes.base import Stage
 from ams_server.students.export import student_vector
@@ -55,6 +57,16 @@ def test_the_same_film_and_seed_give_the_same_records() -> None:
     assert stages[0].journal.updates[1:] == stages[1].journal.updates[1:]
     assert stages[0].journal.transfers == stages[1].journal.transfers
     assert len(stages[0].journal.updates) >= 2
+
+
+@pytest.mark.parametrize("scheme", [adaptation, no_customisation])
+def test_torch_in_the_place_of_onnx_runtime_shows_the_same(scheme: ModuleType) -> None:
+    ways = [stage(seconds=12, runtime=StudentRuntimeConfig(inference=name)) for name in ("onnx", "torch")]
+    by_onnx, by_torch = (list(scheme.label(on)) for on in ways)
+    assert [each.version for each in by_torch] == [each.version for each in by_onnx]
+    assert ways[0].journal.transfers == ways[1].journal.transfers
+    same = [float((a.labels == b.labels).mean()) for a, b in zip(by_onnx, by_torch, strict=True)]
+    assert min(same) > 0.99
 
 
 def test_without_adaptation_the_device_keeps_what_it_starts_with() -> None:

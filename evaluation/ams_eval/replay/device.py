@@ -11,14 +11,12 @@ from ams_common.wire import server_message_from_proto, server_message_to_proto
 from ams_edge.frame import Frame
 from ams_edge.patcher import Patcher
 from ams_edge.providers import choose_backend
-from ams_edge.runtime_config import RuntimeConfig
 from ams_edge.swap import ModelSlot
-from ams_eval.profile import MODELS, Profile
+from ams_eval.profile import MODELS
 from ams_eval.replay.link import Link
 from ams_eval.replay.sending import PacedSender
 from ams_eval.replay.server import CountingTeacher, Outbound, ReplayServer, Turn
 from ams_eval.replay.surroundings import Surroundings
-from ams_eval.replay.timeline import Timeline
 from ams_eval.replay.update_book import UpdateBook
 from ams_eval.replay.uplink import Uplink
 from ams_server.backend import StartingModel
@@ -42,25 +40,27 @@ class Shown:
 class StillDevice:
     """A device that runs one model and talks to nobody."""
 
-    def __init__(self, model: StoredModel, runtime: RuntimeConfig, timeline: Timeline, profile: Profile) -> None:
+    def __init__(self, model: StoredModel, surroundings: Surroundings) -> None:
         """Install `model`.
 
         Raises:
             ModelError: it cannot run.
         """
-        self._profile = profile
+        self._profile = surroundings.profile
+        self._torch_student = surroundings.torch_student
         self.slot = ModelSlot()
-        self.patcher = Patcher(choose_backend(runtime), self.slot, timeline.clock)
+        self.patcher = Patcher(choose_backend(surroundings.runtime), self.slot, surroundings.timeline.clock)
         self.patcher.install(model)
         self._size = (model.manifest.width, model.manifest.height)
 
     def labels(self, frame: Frame) -> UInt8Array:
         """Return the labels of `frame`, uint8 [height, width] at the student's size."""
-        running = self.slot.current()
+        running, held = self.slot.current(), self.patcher.state
         assert running is not None
+        assert held is not None
         image = frame.rgb(*self._size)
         with self._profile.part("inference"):
-            return running.model.infer(image)
+            return self._torch_student.labels(held, image) if self._torch_student else running.model.infer(image)
 
 
 class ReplayDevice:
@@ -86,7 +86,7 @@ class ReplayDevice:
         self._journal = surroundings.journal
         self._profile = surroundings.profile
         self._newest_capture_s: float | None = None
-        self._still = StillDevice(starting_state(model), surroundings.runtime, self._timeline, self._profile)
+        self._still = StillDevice(starting_state(model), surroundings)
         with self._profile.part(MODELS):
             self._still.patcher.prepare_updates()
         self._book = UpdateBook(self._timeline)

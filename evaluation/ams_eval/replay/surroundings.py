@@ -9,6 +9,7 @@ from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import Latency
 from ams_eval.replay.link import LinkShape
 from ams_eval.replay.timeline import Timeline
+from ams_eval.replay.torch_student import TorchStudent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +24,8 @@ class Surroundings:
     """Of the frames that the device sends."""
     runtime: RuntimeConfig
     """How the device runs its model."""
+    torch_student: TorchStudent | None = None
+    """Labels in the place of ONNX Runtime, which still builds every version, as the device does."""
     journal: Journal
     """Takes what the device sends, receives and does."""
     profile: Profile

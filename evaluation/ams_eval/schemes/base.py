@@ -11,7 +11,6 @@ from ams_common.clock import Clock
 from ams_common.layout import Float32Array
 from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.frame import Frame
-from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.profile import Profile
 from ams_eval.replay.device import Shown, StillDevice, starting_state
@@ -19,8 +18,10 @@ from ams_eval.replay.journal import Journal
 from ams_eval.replay.latency import NetworkConfig, parse_latency
 from ams_eval.replay.link import parse_link
 from ams_eval.replay.server import CountingTeacher
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.timeline import Timeline, VirtualClock
+from ams_eval.replay.torch_student import TorchStudent
 from ams_server.backend import StartingModel, new_session
 from ams_server.edge_session import DeviceBudget, EdgeSession
 from ams_server.flat_model import FlatModel
@@ -44,7 +45,7 @@ class Stage:
     """Labels frames in its own classes."""
     device: torch.device
     """Where to train."""
-    runtime: RuntimeConfig
+    runtime: StudentRuntimeConfig
     network: NetworkConfig
     stopwatch: Clock
     """Real time, for `--latency measured`."""
@@ -77,13 +78,14 @@ class Stage:
             latency=parse_latency(self.network.latency),
             video_codec=self.network.video_codec,
             runtime=self.runtime,
+            torch_student=TorchStudent(self.trainer()) if self.runtime.inference == "torch" else None,
             journal=self.journal,
             profile=self.profile,
         )
 
     def still_device(self, weights: Float32Array | None = None) -> StillDevice:
         """Return a device that runs the student with the pretrained `weights` or others, float32 [P]."""
-        return StillDevice(starting_state(self.model, weights), self.runtime, self.timeline(), self.profile)
+        return StillDevice(starting_state(self.model, weights), self.surroundings(self.timeline()))
 
     def trainer(self) -> Trainer:
         """Return a trainer of a copy of the pretrained student, for schemes without a session."""

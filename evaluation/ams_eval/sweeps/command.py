@@ -12,12 +12,12 @@ from rich.console import Console
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
-from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.outcome_files import OUTCOME_NAME, read_outcome
 from ams_eval.processes import termination_as_exit
 from ams_eval.replay.latency import NetworkConfig
+from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.reports import REPORT_NAME, write_reports
 from ams_eval.result_folder import RUNS
 from ams_eval.runner import ExperimentConfig, ScoringConfig, Workshop, given_of, hush, refuse_scheme
@@ -37,7 +37,7 @@ MOST_REPORTED = 40
 
 
 class SweepSettings(
-    AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, RuntimeConfig, ScoringConfig, CommandSettings
+    AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig, CommandSettings
 ):
     """Run schemes with all combinations of settings on recordings, and keep the numbers in one SQLite file."""
 
