@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import torch
 
+from ams_common.budget import even_rates
 from ams_common.clock import Clock
 from ams_common.layout import Float32Array
 from ams_common.update_codec import DEFAULT_CODEC
@@ -60,10 +61,15 @@ class Stage:
 
     @property
     def budget(self) -> DeviceBudget:
-        """What the device may send and receive."""
-        return DeviceBudget(
-            uplink_bps=round(1000 * self.network.uplink_kbps), downlink_bps=round(1000 * self.network.downlink_kbps)
-        )
+        """What the device may send and receive.
+
+        Of two budgets each is at most so many times the other as in the product. One alone leaves the other direction without
+        a limit, which the product does not: then nothing but this budget makes a difference.
+        """
+        uplink_bps, downlink_bps = round(1000 * self.network.uplink_kbps), round(1000 * self.network.downlink_kbps)
+        if uplink_bps and downlink_bps:
+            uplink_bps, downlink_bps = even_rates(uplink_bps, downlink_bps)
+        return DeviceBudget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
 
     def timeline(self) -> Timeline:
         """Return a timeline that starts at 0 s."""
