@@ -28,7 +28,7 @@ REFERENCE_UPLINK_BPS = 200_000
 BURST_S = 12.0
 """A budget may be spent this many seconds at once after a silence: a message of ten seconds and the reserve."""
 LEAST_BURST_BYTES = 32_000
-"""Burst of slow links: a welcome with the names of a model's tensors has up to 25 kB."""
+"""Burst of slow links: a welcome with the names of a model's tensors has up to 15 kB."""
 RESERVE_FRACTION = 1 / 6
 """Part of the burst that large messages leave for what cannot wait."""
 UNLIMITED_PARAMETERS = 2**63 - 1

@@ -87,7 +87,8 @@ class Agent:
         self._patching = PatcherWorker(self._patcher, self._store, on_applied=self._on_applied, on_refused=self._on_refused)
         self._sampler = Sampler()
         self._encoder = EncoderWorker(self._on_batch, self._clock)
-        self._budget = budget_of(settings)
+        self._asked = asked_budget(settings)
+        self._budget = own_budget(self._asked)
         self._link = self._make_link()
         self._sinks: tuple[Sink, ...] = ()
         self._statistics = Statistics(self._clock, self._events)
@@ -153,12 +154,13 @@ class Agent:
             raise ConfigurationError(
                 f"budgets of {uplink_kbps} and {downlink_kbps} kbit/s: {error.errors()[0]['msg']}"
             ) from error
-        self._budget = budget_of(changed)
+        self._asked = asked_budget(changed)
+        self._budget = own_budget(self._asked)
         _log.info("budgets are now %s", _rates(self._budget))
         # At once, without waiting for the server, which may allow less.
         self._held = self._budget if self._control is None else held_budget(self._budget, self._control)
         self._link.allow_uplink(self._held.uplink_bps)
-        self._link.change_budget(self._budget)
+        self._link.change_budget(self._asked)
 
     def close(self) -> None:
         """Stop all threads, store the running model and complete all files. May be called twice."""
@@ -287,8 +289,8 @@ class Agent:
             run_id=self._run_id,
             student=settings.student,
             class_set=settings.class_set,
-            uplink_bps=self._budget.uplink_bps,
-            downlink_bps=self._budget.downlink_bps,
+            uplink_bps=self._asked.uplink_bps,
+            downlink_bps=self._asked.downlink_bps,
             codecs=(DEFAULT_CODEC, *(name for name in CODECS if name != DEFAULT_CODEC)),
             provider=self._patcher.provider,
             build_time_ms=self._patcher.build_time_ms,
@@ -385,9 +387,14 @@ class Agent:
         self._link.request_snapshot(str(error))
 
 
-def budget_of(settings: DeviceConfig) -> Budget:
-    """Return the budgets as the device keeps them, each at most MOST_UNEVEN times the other."""
-    uplink_bps, downlink_bps = even_rates(round(1000 * settings.uplink_kbps), round(1000 * settings.downlink_kbps))
+def asked_budget(settings: DeviceConfig) -> Budget:
+    """Return the budgets that a person has set."""
+    return Budget(uplink_bps=round(1000 * settings.uplink_kbps), downlink_bps=round(1000 * settings.downlink_kbps))
+
+
+def own_budget(asked: Budget) -> Budget:
+    """Return the budgets as the device keeps them whatever the server says, each at most MOST_UNEVEN times the other."""
+    uplink_bps, downlink_bps = even_rates(asked.uplink_bps, asked.downlink_bps)
     return Budget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
 
 
