@@ -10,7 +10,8 @@ from typing import Any, get_args
 from google.protobuf.message import DecodeError
 
 from ams_common import wire_checks as check
-from ams_common.errors import ProtocolError
+from ams_common.compression import zstd_compress, zstd_decompress_within
+from ams_common.errors import CodecError, ProtocolError
 from ams_common.messages import (
     CHUNK_BYTES,
     MAX_BATCH_BYTES,
@@ -30,6 +31,7 @@ from ams_common.messages import (
     HeldModel,
     Hello,
     ModelChunk,
+    ModelManifest,
     PartialSnapshot,
     Problem,
     ServerMessage,
@@ -39,14 +41,18 @@ from ams_common.messages import (
     Welcome,
 )
 from ams_common.proto import adaptation_pb2 as pb
-from ams_common.wire_manifest import MAX_PARAMETERS, manifest_from_proto, manifest_to_proto
+from ams_common.wire_manifest import MAX_PARAMETERS, manifest_from_bytes, manifest_to_bytes
 
 MAX_FRAMES = 1024
 """Most frames in a batch."""
 MAX_CODECS = 16
+MAX_MANIFEST_BYTES = 8 * 2**20
+"""Largest manifest before compression."""
 MAX_BPS = 10**12
 MAX_SNAPSHOT_BYTES = 5 * MAX_PARAMETERS + 2**24
 
+_MANIFEST_ZSTD_LEVEL = 19
+"""A manifest has some ten thousand bytes."""
 _CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 _PARTS: tuple[ChunkPart, ...] = get_args(ChunkPart)
 
@@ -246,7 +252,7 @@ def _drain_from_proto(proto: pb.Drain) -> Drain:
 
 def _welcome_to_proto(welcome: Welcome) -> pb.Welcome:
     return pb.Welcome(
-        manifest=manifest_to_proto(welcome.manifest),
+        manifest=zstd_compress(manifest_to_bytes(welcome.manifest), _MANIFEST_ZSTD_LEVEL),
         codec=welcome.codec,
         graph_bytes=welcome.graph_bytes,
         control=pb.Control(**vars(welcome.control)),
@@ -255,11 +261,18 @@ def _welcome_to_proto(welcome: Welcome) -> pb.Welcome:
 
 def _welcome_from_proto(proto: pb.Welcome) -> Welcome:
     return Welcome(
-        manifest=manifest_from_proto(proto.manifest),
+        manifest=_manifest_from_frame(proto.manifest),
         codec=check.name("codec", proto.codec),
         graph_bytes=check.in_range("graph_bytes", proto.graph_bytes, 0, MAX_GRAPH_BYTES),
         control=_control_from_proto(proto.control),
     )
+
+
+def _manifest_from_frame(frame: bytes) -> ModelManifest:
+    try:
+        return manifest_from_bytes(zstd_decompress_within(frame, MAX_MANIFEST_BYTES))
+    except CodecError as error:
+        raise ProtocolError(f"manifest is damaged: {error}") from error
 
 
 def _control_from_proto(proto: pb.Control) -> Control:

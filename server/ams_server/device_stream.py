@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
@@ -14,7 +15,19 @@ from ams_common.clock import Clock
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flight, Flights
 from ams_common.framing import CONNECTION_BYTES, receipt_bytes, sent_bytes
-from ams_common.messages import Applied, ClientMessage, Drain, Hello, ModelChunk, Problem, ServerMessage, Update, Welcome
+from ams_common.messages import (
+    Applied,
+    ClientMessage,
+    Drain,
+    Hello,
+    ModelChunk,
+    Problem,
+    ServerMessage,
+    SnapshotHeader,
+    Update,
+    Welcome,
+)
+from ams_common.progress import Progress
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.server import HelloReceived, ServerEvent, ServerSession
 from ams_common.wire import client_message_from_proto, server_message_to_proto
@@ -24,6 +37,9 @@ END_TIMEOUT_S = 2.0
 """Time that an edge has to take the last message of a stream."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[pb.ClientMessage, pb.ServerMessage]"
+
+
+_log = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
@@ -79,6 +95,10 @@ class DeviceStream:
         self._halted = False
         self._flights = Flights(clock)
         """Updates that were sent and not reported as applied, by their versions."""
+        self._clock = clock
+        self._device_id = ""
+        self._progress: Progress | None = None
+        """How far the newest snapshot is; None before there was one."""
         self.ended = asyncio.Event()
         """Set by the service once nothing of this stream is left."""
 
@@ -116,6 +136,7 @@ class DeviceStream:
             raise ProtocolError("stream ended before the hello")
         (event,) = self._session.receive(message)
         assert isinstance(event, HelloReceived)
+        self._device_id = event.hello.device_id
         return event.hello
 
     async def run(self, connection: Connection) -> None:
@@ -208,6 +229,16 @@ class DeviceStream:
             self._session.pop()
             self._spend(message, wire_bytes, receipt_bytes(proto.ByteSize()))
             await self._context.write(proto)
+            self._tell(message)
+
+    def _tell(self, message: ServerMessage) -> None:
+        """Say how far a snapshot is that takes long."""
+        if isinstance(message, SnapshotHeader):
+            self._progress = Progress(message.encoded_bytes - message.first_byte, self._clock)
+        elif isinstance(message, ModelChunk) and message.part == "weights" and self._progress is not None:
+            line = self._progress.add(len(message.data))
+            if line is not None:
+                _log.info("device %s: sent %s", self._device_id, line)
 
     def _fit_chunk(self) -> None:
         """See that the next chunk fits the burst: the budget may have become smaller since it was made."""

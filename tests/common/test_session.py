@@ -62,6 +62,7 @@ from ams_common.session.client import (
     ModelReceived,
     ProblemReported,
     SnapshotAnnounced,
+    SnapshotChunk,
     SnapshotReceived,
     UpdateReceived,
     largest_snapshot_bytes,
@@ -255,8 +256,10 @@ class TestClient:
         for message in snapshot_messages(3, weights_of(3), bytes(16), 4096)[:2]:
             session.receive(message)
         rest = snapshot_messages(4, weights_of(4), weights_digest(weights_of(4)), 4096)
-        announced, event = [event for message in rest for event in session.receive(message)]
+        announced, *parts, event = [event for message in rest for event in session.receive(message)]
         assert isinstance(rest[0], SnapshotHeader)
+        chunks = [each for each in rest if isinstance(each, ModelChunk)]
+        assert parts == [SnapshotChunk(size_bytes=len(each.data)) for each in chunks[:-1]]
         assert announced == SnapshotAnnounced(version=4, encoded_bytes=rest[0].encoded_bytes)
         assert isinstance(event, SnapshotReceived)
         assert event.version == 4

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.protocol_support import CONTROL, HELLO, MANIFEST, batch, held, update_to
 
 from ams_common.classes import ClassSet, SegmentationClass
+from ams_common.compression import zstd_compress
 from ams_common.errors import ProtocolError
 from ams_common.layout import ParameterLayout, TensorSpec
 from ams_common.messages import (
@@ -41,6 +42,7 @@ from ams_common.messages import (
 )
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.wire import (
+    MAX_MANIFEST_BYTES,
     client_message_from_proto,
     client_message_to_proto,
     server_message_from_proto,
@@ -396,6 +398,16 @@ def test_an_empty_message_is_refused() -> None:
         client_message_from_proto(pb.ClientMessage())
     with pytest.raises(ProtocolError, match="empty or of a newer protocol"):
         server_message_from_proto(pb.ServerMessage())
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", b"zstd", zstd_compress(bytes(MAX_MANIFEST_BYTES + 1), 1), zstd_compress(b"\xff" * 3, 1)]
+)
+def test_a_damaged_manifest_in_a_welcome_is_refused(frame: bytes) -> None:
+    proto = server_message_to_proto(Welcome(manifest=MANIFEST, codec="gap-zstd", graph_bytes=1, control=CONTROL))
+    proto.welcome.manifest = frame
+    with pytest.raises(ProtocolError, match=r"manifest .*is damaged"):
+        server_message_from_proto(proto)
 
 
 def test_a_damaged_manifest_file_is_refused() -> None:

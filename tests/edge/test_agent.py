@@ -22,7 +22,7 @@ from ams_common.events import read_events
 from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
 from ams_common.messages import Budget, Control, Update
-from ams_common.model_file import StoredModel
+from ams_common.model_file import StoredModel, write_model
 from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
 from ams_common.session.greeting import Offer, snapshot_messages, starting_point
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
@@ -254,6 +254,62 @@ def test_a_person_sees_how_long_the_first_model_takes(
     ):
         next(frames)
     assert re.search(r"receiving version 3: \d+ kB, up to \d+ s at 200 kbit/s", caplog.text)
+
+
+def provisioned(tmp_path: Path, model: StoredModel) -> Path:
+    path = tmp_path / "provisioned.ams"
+    write_model(path, model)
+    return path
+
+
+def test_a_provisioned_model_runs_without_a_server_and_is_offered_to_one(
+    make_settings: Callable[..., AgentSettings], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    model = tiny_model()
+    path = provisioned(tmp_path, model)
+    with agent_at(make_settings(1, model=path)) as (agent, frames):
+        next(frames)
+        assert version_of(agent) == 0
+    assert f"version 0 of {path} runs" in caplog.text
+    backend = FakeBackend(offer(model))
+    with running_server(backend) as server, agent_at(make_settings(server.port, model=path)) as (_, frames):
+        next(frames)
+        connection = backend.connection()
+        assert connection.hello.held is not None
+        assert connection.hello.weights == (model.weights_digest,)
+        assert connection.hello.graphs == (model.manifest.graph_digest,)
+        connection.outlet.send(tiny_update(model))
+        wait_until_applied(connection, 1)
+    assert "receiving version" not in caplog.text
+    with agent_at(make_settings(1, model=path)) as (agent, frames):
+        next(frames)
+        assert version_of(agent) == 1, "what was learnt is not forgotten for it"
+
+
+def test_a_provisioned_model_that_the_server_does_not_have_costs_one_line_and_a_download(
+    make_settings: Callable[..., AgentSettings], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model(seed=1)
+    other = replace(model, manifest=replace(model.manifest, student="older"))
+    backend = FakeBackend(offer(tiny_model(seed=2, version=7)))
+    path = provisioned(tmp_path, other)
+    with running_server(backend) as server, agent_at(make_settings(server.port, model=path)) as (_, frames):
+        next(frames)
+        wait_until_applied(backend.connection(), 7)
+    (line,) = told_by_edge(caplog, "--model")
+    assert "is of no use for this server and a model is downloaded: it holds older for 48x32 pixels" in line
+
+
+def test_a_stored_model_of_another_student_gives_way_to_the_provisioned_one(
+    make_settings: Callable[..., AgentSettings], tmp_path: Path
+) -> None:
+    model = tiny_model(version=5)
+    settings = make_settings(1, model=provisioned(tmp_path, tiny_model()))
+    store(settings, replace(model, manifest=replace(model.manifest, student="older")))
+    with agent_at(settings) as (agent, frames):
+        next(frames)
+        assert version_of(agent) == 0
 
 
 def test_a_device_that_was_accepted_runs_on_when_it_is_refused(

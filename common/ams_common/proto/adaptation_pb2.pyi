@@ -432,14 +432,12 @@ class Welcome(google.protobuf.message.Message):
     CODEC_FIELD_NUMBER: builtins.int
     GRAPH_BYTES_FIELD_NUMBER: builtins.int
     CONTROL_FIELD_NUMBER: builtins.int
+    manifest: builtins.bytes
+    """server: the model that this stream is about: a zstd frame of a ModelManifest, a sixth of its size."""
     codec: builtins.str
     """server: codec of the updates on this stream; one of Hello.codecs."""
     graph_bytes: builtins.int
     """server: length of the compressed graph whose chunks follow, bytes; 0 when the edge has the graph of this manifest already."""
-    @property
-    def manifest(self) -> global___ModelManifest:
-        """server: the model that this stream is about."""
-
     @property
     def control(self) -> global___Control:
         """server: settings to start with."""
@@ -447,12 +445,12 @@ class Welcome(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        manifest: global___ModelManifest | None = ...,
+        manifest: builtins.bytes = ...,
         codec: builtins.str = ...,
         graph_bytes: builtins.int = ...,
         control: global___Control | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["control", b"control", "manifest", b"manifest"]) -> builtins.bool: ...
+    def HasField(self, field_name: typing.Literal["control", b"control"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["codec", b"codec", "control", b"control", "graph_bytes", b"graph_bytes", "manifest", b"manifest"]) -> None: ...
 
 global___Welcome = Welcome

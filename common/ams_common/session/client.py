@@ -65,6 +65,13 @@ class SnapshotAnnounced:
     """Bytes that are to come."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SnapshotChunk:
+    """A part of the set of weights that was announced has come, and more is to come."""
+
+    size_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SnapshotReceived:
     """A whole set of weights, checked against its digest."""
@@ -124,6 +131,7 @@ class Disconnected:
 ClientEvent: TypeAlias = (
     ModelReceived
     | SnapshotAnnounced
+    | SnapshotChunk
     | SnapshotReceived
     | UpdateReceived
     | ControlChanged
@@ -297,7 +305,7 @@ class ClientSession:
             raise ProtocolError(f"chunk of {chunk.part} was not announced")
         self._download.add(chunk)
         if not self._download.complete:
-            return []
+            return [SnapshotChunk(size_bytes=len(chunk.data))] if chunk.part == "weights" else []
         download, self._download = self._download, None
         return [self._graph(download.data(), welcome) if chunk.part == "graph" else self._snapshot(welcome)]
 

@@ -1,0 +1,36 @@
+"""What a person is told while a download takes long."""
+
+from ams_common.clock import Clock
+
+REPORT_INTERVAL_S = 10.0
+
+
+class Progress:
+    """How far one download is, and how fast it has been lately."""
+
+    def __init__(self, size_bytes: int, clock: Clock) -> None:
+        """Begin a download of `size_bytes`."""
+        self._size_bytes = size_bytes
+        self._clock = clock
+        self._done_bytes = self._told_bytes = 0
+        self._began_at_s = self._told_at_s = clock.now_s()
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes that are still to come."""
+        return self._size_bytes - self._done_bytes
+
+    def add(self, size_bytes: int) -> str | None:
+        """Count further bytes; return what to say every REPORT_INTERVAL_S, and at the end of what took longer than that."""
+        self._done_bytes += size_bytes
+        now_s = self._clock.now_s()
+        if self._done_bytes >= self._size_bytes:
+            took_s = now_s - self._began_at_s
+            return f"{self._size_bytes / 1000:.0f} kB in {took_s:.0f} s" if took_s >= REPORT_INTERVAL_S else None
+        if now_s - self._told_at_s < REPORT_INTERVAL_S:
+            return None
+        bytes_per_s = (self._done_bytes - self._told_bytes) / (now_s - self._told_at_s)
+        self._told_bytes, self._told_at_s = self._done_bytes, now_s
+        left_s = self.left_bytes / bytes_per_s
+        parts = f"{self._done_bytes / 1000:.0f} of {self._size_bytes / 1000:.0f} kB"
+        return f"{parts} at {bytes_per_s / 125:.0f} kbit/s, about {left_s:.0f} s to go"
