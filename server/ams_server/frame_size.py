@@ -1,15 +1,15 @@
 """The size of the frames that a device sends: as large as the bits for each of them allow.
 
-Pixels that are few are labelled worse, and so are pixels that are coarse. On two drives of CamVid a teacher on received frames
-agreed best with itself on the originals at 208x160 up to 16 kbit a frame, at 320x240 for about 32, and at 480x360 from 64 on in
-the one and from 100 on in the other.
+Pixels that are few are labelled worse, and so are pixels that are coarse. On two drives of CamVid at 25 kbit/s, a student of
+208x160 learnt more from frames of 480x360 (mIoU 1.3 and 3.0 points higher) than from frames of its own size, and still more
+when half of them were left out for the sake of the others, which is what the encoder does with frames that get too coarse.
 """
 
 from ams_common.settings import PartConfig
 
-BITS_PER_PIXEL = 0.25
+BITS_PER_PIXEL = 0.15
 """From here on larger frames are asked for."""
-LEAST_BITS_PER_PIXEL = 0.16
+LEAST_BITS_PER_PIXEL = 0.1
 """Below this smaller frames are asked for; between the two the size stays, so that not every change of the rate changes it."""
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Sides of the frames relative to the student's."""

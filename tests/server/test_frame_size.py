@@ -14,15 +14,15 @@ def sizes() -> FrameSize:
 
 def test_more_bits_ask_for_larger_frames() -> None:
     found = [sizes().choose(1000 * kbit) for kbit in (4, 16, 32, 64, 128, 1000)]
-    assert found == [(208, 160), (208, 160), (312, 240), (416, 320), (624, 480), (832, 640)]
+    assert found == [(208, 160), (312, 240), (416, 320), (624, 480), (832, 640), (832, 640)]
 
 
 def test_a_size_stays_while_the_bits_change_little() -> None:
     frame_size = sizes()
-    assert frame_size.choose(54_000) == (416, 320)
-    assert frame_size.choose(25_000) == (416, 320)
-    assert frame_size.choose(20_000) == (312, 240)
-    assert frame_size.choose(25_000) == (312, 240)
+    assert frame_size.choose(30_000) == (416, 320)
+    assert frame_size.choose(16_000) == (416, 320)
+    assert frame_size.choose(12_000) == (312, 240)
+    assert frame_size.choose(16_000) == (312, 240)
 
 
 def test_what_the_server_is_told_is_asked_for_whatever_the_bits() -> None:
