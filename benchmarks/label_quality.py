@@ -33,6 +33,9 @@ Size = tuple[int, int]
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.video is None or arguments.teacher_weights is None:
+        print("nothing to measure: give a VIDEO and --teacher-weights")
+        return
     torch.set_num_threads(1)
     teacher, classes = teacher_of(arguments), load_class_set(arguments.class_set)
     classes = classes.subset(arguments.classes.split(",")) if arguments.classes else classes
@@ -68,9 +71,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video")
+    parser.add_argument("video", nargs="?")
     parser.add_argument("--teacher", default="efficientvit-b0")
-    parser.add_argument("--teacher-weights", type=Path, required=True)
+    parser.add_argument("--teacher-weights", type=Path)
     parser.add_argument("--teacher-size", default="960x736")
     parser.add_argument("--class-set", default="camvid11")
     parser.add_argument("--classes", default="sky,building,road,pavement,tree,car,pedestrian")

@@ -46,7 +46,7 @@ class VideoFormat:
     finest: float
     """Street pictures have 40 dB then, and the labels of a teacher hardly differ from those of the originals."""
     coarsest: float
-    """Street pictures have some 25 dB then, and half as many frames with twice the bits teach more."""
+    """Street pictures have some 25 dB then, and half as many frames with twice the bits teach as much or more."""
     last: float
     """For a frame that is the only one left."""
     without_notes: Callable[[bytes], bytes]
