@@ -16,7 +16,7 @@ def draw_summary(rows: Sequence[Summary]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     groups = by_scheme(rows)
     table.caption = describe_missing(groups) or None
-    table.add_column("", overflow="fold", min_width=9, max_width=22)
+    table.add_column("", overflow="fold", min_width=9)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for group in groups:

@@ -1,4 +1,5 @@
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,9 @@ def test_arrays_belong_to_the_frames_of_the_source(tmp_path: Path) -> None:
     assert shown(array_labels(path, STREET7, PART), 2) == [1, 2]
     uncounted = FrameRange(first=1, count=1, source_count=None, width=8, height=6)
     assert shown(array_labels(path, STREET7, uncounted), 1) == [1]
+    assert shown(array_labels(path, STREET7, replace(uncounted, told_count=3)), 1) == [1]
+    with pytest.raises(ConfigurationError, match="labels of 3 frames, and by its header the recording has 5"):
+        array_labels(path, STREET7, replace(uncounted, told_count=5))
 
 
 def test_numbers_that_are_no_class_are_ignored(tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def test_digests_tell_recordings_and_their_parts_apart(tmp_path: Path) -> None:
     assert len({whole, different, part}) == 3
 
 
+def test_labels_of_another_recording_are_refused_for_a_part_too(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", tenths(30))
+    part = InputConfig(duration_s=0.5, human_labels=tmp_path / "labels.npz", label_classes="street7")
+    for count, fits in ((30, True), (60, False)):
+        np.savez(tmp_path / "labels.npz", labels=np.zeros((count, 48, 64), np.uint8))
+        if fits:
+            assert open_recordings(video, part)[0].human is not None
+        else:
+            with pytest.raises(ConfigurationError, match="labels of 60 frames, and by its header the recording has 30"):
+                open_recordings(video, part)
+
+
 def test_a_part_without_frames_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "drive.mp4", tenths(5))
     with pytest.raises(ConfigurationError, match=r"'drive.mp4' has no frame from 0.5 s on: use another --start-s"):

@@ -23,6 +23,8 @@ class FrameRange:
     """Width of the pictures in pixels."""
     height: int
     """Height of the pictures in pixels."""
+    told_count: int = 0
+    """Frames of the whole source by its own header, which may be wrong; 0 where it says nothing."""
 
     @property
     def end(self) -> int:

@@ -157,6 +157,11 @@ def check_count(path: Path, count: int, frames: FrameRange) -> None:
     expected = frames.end if frames.source_count is None else frames.source_count
     if count < expected or (frames.source_count is not None and count != expected):
         raise ConfigurationError(f"{str(path)!r} has labels of {count} frames, the recording has {expected}")
+    if frames.source_count is None and frames.told_count not in (0, count):
+        raise ConfigurationError(
+            f"{str(path)!r} has labels of {count} frames, and by its header the recording has {frames.told_count}: leave "
+            "--duration-s out once to have them counted"
+        )
 
 
 def check_shape(path: Path, shape: tuple[int, ...], frames: FrameRange) -> None:

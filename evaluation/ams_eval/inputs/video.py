@@ -84,7 +84,19 @@ def _scan(path: Path, config: InputConfig) -> FrameRange:
     if not times_s:
         raise SourceError(f"no picture of {str(path)!r} can be decoded")
     taken = positions(times_s, config, path.name)
-    return FrameRange(first=taken.start, count=len(taken), source_count=source_count, width=width, height=height)
+    return FrameRange(
+        first=taken.start,
+        count=len(taken),
+        source_count=source_count,
+        width=width,
+        height=height,
+        told_count=_told_count(path),
+    )
+
+
+def _told_count(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].frames
 
 
 def _shown(path: Path) -> Generator[_Shown]:
