@@ -16,7 +16,8 @@ import numpy as np
 
 from ams_common.classes import UInt8Array
 from ams_common.messages import FrameBatch
-from ams_common.video_codec import VIDEO_CODEC, decode_frames, encode_frames
+from ams_common.video_codec import decode_frames, encode_frames
+from ams_common.video_formats import VIDEO_CODEC
 
 FRAMES = 10
 SPLITS = (1, 2, 3, 5, 10)
