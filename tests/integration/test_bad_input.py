@@ -13,7 +13,7 @@ from tests.integration.scene import HEIGHT, WIDTH, write_scene
 from tests.protocol_support import CONTROL, FakeBackend, running_server
 
 from ams_common.clock import SystemClock
-from ams_common.session.greeting import Offer
+from ams_common.session.greeting import Offer, starting_point
 from ams_common.session.server import SnapshotWanted
 from ams_edge.store import ModelStore, StoreConfig
 
@@ -134,8 +134,7 @@ def test_without_its_server_the_edge_runs_the_stored_model_and_keeps_trying(scen
 def test_a_foreign_update_over_the_link_is_refused_and_the_model_runs_on(scene: Path, tmp_path: Path) -> None:
     model = tiny_model(version=2)
     offer = Offer(
-        manifest=model.manifest,
-        graph=model.graph,
+        start=starting_point(model.manifest, model.graph, model.vector),
         codec="gap-zstd",
         control=CONTROL,
         version=2,
