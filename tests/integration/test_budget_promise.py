@@ -10,7 +10,8 @@ from ams_eval.promise.trial import Trial, run_trial
 
 RATE_HZ = 5
 DURATION_S = 60
-RATE_KBPS = 96.0
+RATE_KBPS = 48.0
+"""Little enough for the first model alone, 160 kB, to break a promise that is not kept; the outage is in the middle of it."""
 
 
 def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
     trial = Trial(
         rate_kbps=RATE_KBPS,
         duration_s=DURATION_S,
-        outage_s=(30.0, 36.0),
+        outage_s=(12.0, 18.0),
         server_arguments=[
             *("--teacher", f"labels:{tmp_path / 'labels.npz'}", "--teacher-classes", "street7"),
             *("--teacher-labels-hz", str(RATE_HZ), "--class-set", "street7", "--classes", "road,sky"),

@@ -24,9 +24,9 @@ class Trial:
     rate_kbps: float
     """Budget of the edge in each direction."""
     duration_s: float
-    """Seconds from the start of the edge to its end."""
+    """Seconds from the first connection of the edge to its end."""
     outage_s: tuple[float, float]
-    """Begin and end of the outage, in seconds from the start of the edge."""
+    """Begin and end of the outage, in seconds from the first connection."""
     server_arguments: Sequence[str]
     """Flags of `ams-server`, beside its address and its events."""
     edge_arguments: Sequence[str]
@@ -43,7 +43,7 @@ class Finding:
     connections: int
     """Connections that reached the server."""
     swaps_s: tuple[float, ...]
-    """Seconds from the start of the edge to each update that it applied."""
+    """Seconds from the first connection to each update that the edge applied."""
 
     @property
     def burst_bytes(self) -> int:
@@ -90,6 +90,10 @@ async def _play(
     trial: Trial, proxy: CountingProxy, processes: Sequence[ChildProcess], events: EventTail, clock: Clock
 ) -> list[float]:
     """Let the trial pass; return the seconds at which updates were applied."""
+    while not proxy.connections:
+        for process in processes:
+            process.require_running()
+        await asyncio.sleep(POLL_S)
     started_s = clock.now_s()
     swaps_s: list[float] = []
     actions = [(trial.outage_s[0], proxy.cut), (trial.outage_s[1], proxy.restore)]
