@@ -15,8 +15,8 @@ In a row of exponent e an element is base + k 2^e, computed in float32; z is 2 k
 base every element of it is 0.0.
 
 A student of 2.3 million parameters takes 1.87 MB at the start, and after two minutes of adaptation 0.88 MB on that as a base
-(0.24 MB where updates are coded by `delta-rans`), in 0.3 s to code and 0.2 s to decode. zstd is within 5 % of the entropy of the
-whole numbers, so that a coder of our own would not pay.
+(0.24 MB where updates are coded by `delta-rans`), in 0.3 s to code and 0.2 s to decode. zstd is within 5 % of the entropy of
+the whole numbers, so that a coder of our own would not pay.
 """
 
 import numpy as np
