@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
     console = Console()
     console.print(draw_summary(rows))
     for each in sharing_losses(rows):
-        told = f"{each.scheme}: {each.devices} devices at one server gain {points(-each.loss)} points of mIoU over one alone"
+        told = f"{each.scheme}, {each.devices} devices at one server: {points(-each.loss)} points of mIoU against one alone"
         console.print(told, highlight=False, markup=False)
     console.print(f"time: {laboratory.profile.describe()}")
     console.print(f"report: {settings.out / REPORT_NAME}", soft_wrap=True)
