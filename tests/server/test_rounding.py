@@ -23,11 +23,13 @@ def noise(seed: int) -> Float32Array:
     vector = generator.standard_normal(LAYOUT.size).astype(np.float32)
     # Rows and single values of very different scales.
     scales = np.repeat(np.ldexp(np.float32(1), generator.integers(-20, 20, LAYOUT.size // 20)), 20)
-    return (vector * scales).astype(np.float32)
+    scaled: Float32Array = (vector * scales).astype(np.float32)
+    return scaled
 
 
 def rms(rows: npt.NDArray[np.floating]) -> Float32Array:
-    return np.sqrt((rows.astype(np.float64) ** 2).mean(1)).astype(np.float32)
+    means: Float32Array = np.sqrt((rows.astype(np.float64) ** 2).mean(1)).astype(np.float32)
+    return means
 
 
 def test_long_rows_lose_no_more_than_half_a_step_of_their_own() -> None:
