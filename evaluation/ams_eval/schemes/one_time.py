@@ -2,7 +2,8 @@
 
 It runs as adaptation does, over the same link and with the same latencies, with a learner that learns a single time. The minute
 is `horizon_s` of capture time, sampled at `max_sampling_hz` and sent in several batches an `update_interval_s`;
-the batch that completes it ends it. A recording that is shorter is never learnt from.
+the batch that completes it ends it. A recording that is shorter is never learnt from. Under a downlink budget the update
+carries the largest changes that the burst holds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
