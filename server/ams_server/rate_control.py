@@ -1,8 +1,7 @@
 """How a downlink budget is spent on updates: how many bytes the next one may have, and how many parameters it may change.
 
-A device's token bucket keeps the account. What an update has not used stays in it, up to the burst, and what was sent beyond
-the budget is missing from it: an update that fits never waits for the budget, and a model that comes later is worth less than
-one that comes coarser.
+A device's token bucket keeps the account. What was sent beyond the budget is missing from it and is taken back from the next
+updates: an update that fits never waits for the budget, and a model that comes later is worth less than one that comes coarser.
 """
 
 from pydantic import Field
@@ -10,9 +9,6 @@ from pydantic import Field
 from ams_common.budget import LEAST_UPDATE_BYTES, UNLIMITED_PARAMETERS, TokenBucket, payload_bytes
 from ams_common.settings import PartConfig
 from ams_common.sparse_update import UpdateCodec
-
-MOST_INTERVALS = 2
-"""Intervals whose budget one update may spend: the first ones and those after a change of scene have more to say."""
 
 
 class RateControlConfig(PartConfig):
@@ -27,14 +23,15 @@ class RateControlConfig(PartConfig):
 def update_limit_bytes(bucket: TokenBucket, rate_bps: float, interval_s: float) -> int | None:
     """Return the bytes that the payload of an update may have that goes now; None for no limit (`rate_bps` 0).
 
-    `rate_bps` is what is planned for messages (`planned_bps`). That is what the bucket holds beside its reserve, at most twice
-    what an interval brings, and where the budget is overspent at least LEAST_UPDATE_BYTES, which then wait.
+    `rate_bps` is what is planned for messages (`planned_bps`). The limit is what an interval brings, less what the bucket lacks
+    beside its reserve; where the budget is overspent at least LEAST_UPDATE_BYTES, which then wait. What is saved up stays for
+    other messages: updates that took it would exceed their rate for as long as a slow link's burst lasts, a minute.
     """
     if rate_bps == 0:
         return None
     inflow_bytes = rate_bps * interval_s / 8
     least_bytes = min(LEAST_UPDATE_BYTES, payload_bytes(inflow_bytes))
-    return max(least_bytes, payload_bytes(min(bucket.room_bytes, MOST_INTERVALS * inflow_bytes)))
+    return max(least_bytes, payload_bytes(min(bucket.room_bytes, inflow_bytes)))
 
 
 def parameter_limit(config: RateControlConfig, codec: UpdateCodec, limit_bytes: int | None, bits_per_parameter: float) -> int:

@@ -20,7 +20,7 @@ from tests.server.session_support import (
     small_settings,
 )
 
-from ams_common.budget import LEAST_BURST_BYTES, batch_target_bytes, largest_payload_bytes, payload_bytes
+from ams_common.budget import batch_target_bytes, largest_payload_bytes, payload_bytes, planned_bps
 from ams_common.classes import IGNORE, STREET7, UInt8Array
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError
@@ -209,10 +209,10 @@ def test_the_downlink_budget_limits_an_update() -> None:
         session.ingest(colour_batch(number, 10.0 * number), RUN)
         trained(session)
     first, *_, last = session.mirror.recent_updates
-    room_bytes = LEAST_BURST_BYTES * 5 // 6
-    assert first.changed == payload_bytes(room_bytes + 1) * 8 // 24
+    interval_bytes = planned_bps(12_000, 0) * 10 / 8
+    assert first.changed == payload_bytes(interval_bytes) * 8 // 24
     assert last.changed > first.changed, "an update turned out smaller than expected"
-    assert 0.7 * room_bytes < len(last.payload) < room_bytes
+    assert 0.7 * interval_bytes < len(last.payload) < interval_bytes
 
 
 @pytest.mark.parametrize("codec", ["gap-zstd", "mask-float16"])
@@ -254,7 +254,7 @@ def test_a_codec_that_keeps_its_limit_has_candidates_by_bits() -> None:
     session.ingest(colour_batch(1, 0.0), RUN)
     trained(session)
     (update,) = session.mirror.recent_updates
-    limit_bytes = payload_bytes(2 * (3_000 - UPKEEP_BPS) * 10 / 8)
+    limit_bytes = payload_bytes(planned_bps(3_000, 0) * 10 / 8)
     assert 0.9 * limit_bytes < len(update.payload) <= limit_bytes
     assert update.changed <= 4 * limit_bytes
 

@@ -246,9 +246,9 @@ def test_the_downlink_budget_limits_an_update_at_the_present_rate() -> None:
         session.ingest(colour_batch(number, float(number)), RUN)
         trained(session)
     first, second = session.mirror.recent_updates
-    two_intervals = 8 * payload_bytes(2 * planned_bps(400_000, 0) * (8 / 30) / 8)
-    assert first.changed == two_intervals // 24
-    assert second.changed == int(two_intervals / (8 * len(first.payload) / first.changed))
+    interval = 8 * payload_bytes(planned_bps(400_000, 0) * (8 / 30) / 8)
+    assert first.changed == interval // 24
+    assert second.changed == int(interval / (8 * len(first.payload) / first.changed))
 
 
 def test_state_goes_on_identically() -> None:
