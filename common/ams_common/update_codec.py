@@ -144,9 +144,9 @@ def _positions(written: bytes, count: int, size: int) -> Int64Array:
     return positions
 
 
-CODECS: dict[str, Callable[[ParameterLayout], UpdateCodec]] = {each.name: each for each in (GapZstd, DeltaRans, MaskFloat16)}
+CODECS: dict[str, Callable[[ParameterLayout], UpdateCodec]] = {each.name: each for each in (DeltaRans, GapZstd, MaskFloat16)}
 """Every update codec by its name on the wire, the default first."""
-DEFAULT_CODEC = GapZstd.name
+DEFAULT_CODEC = DeltaRans.name
 
 
 def create_codec(name: str, layout: ParameterLayout) -> UpdateCodec:

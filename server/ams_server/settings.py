@@ -31,8 +31,8 @@ class LabelConfig(PartConfig):
     file."""
     classes: list[str] = Field(default_factory=list)
     """Names of the classes of that set to keep, all by default; the teacher's other labels are ignored."""
-    codec: Literal["", "gap-zstd", "delta-rans", "mask-float16"] = ""
-    """Update codec, gap-zstd, delta-rans or mask-float16; by default the first one that the device offers."""
+    codec: Literal["", "delta-rans", "gap-zstd", "mask-float16"] = ""
+    """Update codec, delta-rans, gap-zstd or mask-float16; by default the first one that the device offers."""
 
     @field_validator("classes")
     @classmethod

@@ -273,7 +273,7 @@ def test_gaps_beat_the_reference_format_on_a_plausible_update() -> None:
 
 
 def test_codecs_are_found_by_name() -> None:
-    assert DEFAULT_CODEC == next(iter(CODECS)) == "gap-zstd"
+    assert DEFAULT_CODEC == next(iter(CODECS)) == "delta-rans"
     assert [create_codec(name, SMALL.layout).name for name in CODECS] == list(CODECS)
-    with pytest.raises(ConfigurationError, match="unknown update codec 'gap': use gap-zstd, delta-rans, mask-float16"):
+    with pytest.raises(ConfigurationError, match="unknown update codec 'gap': use delta-rans, gap-zstd, mask-float16"):
         create_codec("gap", SMALL.layout)

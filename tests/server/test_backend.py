@@ -279,7 +279,7 @@ def test_the_device_that_was_away_longest_is_forgotten_and_none_that_is_there(mo
 
     def new_session(*_: object, device_id: str, **__: object) -> EdgeSession:
         made.append(device_id)
-        session = small_session()
+        session = small_session(codec=HELLO.codecs[0])
         session.device_id = device_id
         return session
 
