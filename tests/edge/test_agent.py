@@ -27,6 +27,7 @@ from ams_common.session.client import ControlChanged, Disconnected, ModelReceive
 from ams_common.session.greeting import Offer, snapshot_messages, starting_point
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
 from ams_common.snapshot_codec import encode_snapshot
+from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
@@ -41,7 +42,7 @@ FRAMES = 40
 def offer(model: StoredModel, updates: tuple[Update, ...] = ()) -> Offer:
     return Offer(
         start=starting_point(model.manifest, model.graph, model.vector),
-        codec="gap-zstd",
+        codec=DEFAULT_CODEC,
         control=CONTROL,
         version=model.version,
         weights=model.vector,

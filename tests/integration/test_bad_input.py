@@ -15,6 +15,7 @@ from tests.protocol_support import CONTROL, FakeBackend, running_server
 from ams_common.clock import SystemClock
 from ams_common.session.greeting import Offer, starting_point
 from ams_common.session.server import SnapshotWanted
+from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.store import ModelStore, StoreConfig
 
 END_TIMEOUT_S = 120.0
@@ -135,7 +136,7 @@ def test_a_foreign_update_over_the_link_is_refused_and_the_model_runs_on(scene: 
     model = tiny_model(version=2)
     offer = Offer(
         start=starting_point(model.manifest, model.graph, model.vector),
-        codec="gap-zstd",
+        codec=DEFAULT_CODEC,
         control=CONTROL,
         version=2,
         weights=model.vector,
