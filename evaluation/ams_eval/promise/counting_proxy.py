@@ -64,6 +64,7 @@ class _Meter:
         self._segments = -OPENING_SEGMENTS
 
     def look(self) -> None:
+        """Add what has come in since to the trace."""
         info = self._end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
         received, _, segments = _TCP_INFO.unpack(info)
         if (received, segments) != (self._bytes, self._segments):
