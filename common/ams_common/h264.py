@@ -1,7 +1,7 @@
 """The little of H.264 (ITU-T H.264, sections 7.3 and B.1) to know before a decoder is let loose on bytes from outside."""
 
 from ams_common.bits import BitReader, PictureSize, require
-from ams_common.nal_units import check_units, join_nal_units, payload_bits, split_nal_units
+from ams_common.nal_units import NalSyntax, payload_bits
 
 NAL_SLICE, NAL_IDR_SLICE, NAL_SEI, NAL_SEQUENCE_PARAMETERS, NAL_PICTURE_PARAMETERS, NAL_DELIMITER = 1, 5, 6, 7, 8, 9
 _SLICES = frozenset({NAL_SLICE, NAL_IDR_SLICE})
@@ -12,22 +12,6 @@ _PROFILE_HIGH = 100
 _MAX_REFERENCE_FRAMES = 16
 _HEAD_BYTES = 128
 """More than the fields up to the picture size can take; the rest of a parameter set is not looked at."""
-
-
-def without_notes(data: bytes) -> bytes:
-    """Drop x264's note about itself and its options, 700 bytes a batch that no decoder needs."""
-    return join_nal_units([unit for unit in split_nal_units(data) if nal_type(unit) != NAL_SEI])
-
-
-def announced_sizes(data: bytes) -> list[PictureSize]:
-    """Return the sizes that a packet's parameter sets announce.
-
-    Raises:
-        CodecError: the packet has units that are not accepted, a parameter set that is not, or not exactly one picture.
-    """
-    units = split_nal_units(data)
-    check_units(units, _ACCEPTED, _SLICES, kind_of=nal_type, starts=starts_picture)
-    return [parse_picture_size(unit) for unit in units if nal_type(unit) == NAL_SEQUENCE_PARAMETERS]
 
 
 def nal_type(unit: bytes) -> int:
@@ -84,3 +68,15 @@ def _skip_picture_order(bits: BitReader) -> None:
     require(order_type in (0, 2), f"picture order count type {order_type}")
     if order_type == 0:
         bits.exp_golomb()  # log2_max_pic_order_cnt_lsb_minus4
+
+
+SYNTAX = NalSyntax(
+    accepted=_ACCEPTED,
+    slices=_SLICES,
+    note=NAL_SEI,
+    parameters=NAL_SEQUENCE_PARAMETERS,
+    kind_of=nal_type,
+    starts_picture=starts_picture,
+    parse_picture_size=parse_picture_size,
+)
+"""What the units of H.264 are."""

@@ -1,7 +1,7 @@
 """The little of HEVC (ITU-T H.265, sections 7.3 and B.2) to know before a decoder is let loose on bytes from outside."""
 
 from ams_common.bits import BitReader, PictureSize, require
-from ams_common.nal_units import check_units, join_nal_units, payload_bits, split_nal_units
+from ams_common.nal_units import NalSyntax, payload_bits
 
 NAL_TRAIL_N, NAL_TRAIL_R, NAL_IDR_W_RADL, NAL_IDR_N_LP, NAL_CRA = 0, 1, 19, 20, 21
 NAL_VIDEO_PARAMETERS, NAL_SEQUENCE_PARAMETERS, NAL_PICTURE_PARAMETERS, NAL_DELIMITER, NAL_SEI = 32, 33, 34, 35, 39
@@ -12,22 +12,6 @@ _HEAD_BYTES = 128
 """More than the fields up to the number of reference frames can take; the rest of a parameter set is not looked at."""
 _PROFILE_BITS = 96
 """profile_tier_level of a stream with one temporal layer."""
-
-
-def without_notes(data: bytes) -> bytes:
-    """Drop what an encoder says about itself, which no decoder needs."""
-    return join_nal_units([unit for unit in split_nal_units(data) if nal_type(unit) != NAL_SEI])
-
-
-def announced_sizes(data: bytes) -> list[PictureSize]:
-    """Return the sizes that a packet's parameter sets announce.
-
-    Raises:
-        CodecError: the packet has units that are not accepted, a parameter set that is not, or not exactly one picture.
-    """
-    units = split_nal_units(data)
-    check_units(units, _ACCEPTED, _SLICES, kind_of=nal_type, starts=starts_picture)
-    return [parse_picture_size(unit) for unit in units if nal_type(unit) == NAL_SEQUENCE_PARAMETERS]
 
 
 def nal_type(unit: bytes) -> int:
@@ -69,3 +53,15 @@ def parse_picture_size(unit: bytes) -> PictureSize:
         coded_width=coded_width,
         coded_height=coded_height,
     )
+
+
+SYNTAX = NalSyntax(
+    accepted=_ACCEPTED,
+    slices=_SLICES,
+    note=NAL_SEI,
+    parameters=NAL_SEQUENCE_PARAMETERS,
+    kind_of=nal_type,
+    starts_picture=starts_picture,
+    parse_picture_size=parse_picture_size,
+)
+"""What the units of HEVC are."""

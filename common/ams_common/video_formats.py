@@ -63,8 +63,8 @@ VIDEO_FORMATS: Mapping[str, VideoFormat] = {
         finest=12.0,
         coarsest=36.0,
         last=51.0,
-        without_notes=h264.without_notes,
-        announced_sizes=h264.announced_sizes,
+        without_notes=h264.SYNTAX.without_notes,
+        announced_sizes=h264.SYNTAX.announced_sizes,
     ),
     "hevc": VideoFormat(
         encoder="libx265",
@@ -73,8 +73,8 @@ VIDEO_FORMATS: Mapping[str, VideoFormat] = {
         finest=12.0,
         coarsest=38.0,
         last=51.0,
-        without_notes=hevc.without_notes,
-        announced_sizes=hevc.announced_sizes,
+        without_notes=hevc.SYNTAX.without_notes,
+        announced_sizes=hevc.SYNTAX.announced_sizes,
     ),
     "av1": VideoFormat(
         encoder="libsvtav1",

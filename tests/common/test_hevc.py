@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ams_common.bits import PictureSize
 from ams_common.errors import CodecError
-from ams_common.hevc import announced_sizes, nal_type, parse_picture_size, starts_picture, without_notes
+from ams_common.hevc import SYNTAX, nal_type, parse_picture_size, starts_picture
 from ams_common.nal_units import join_nal_units
 
 
@@ -93,7 +93,7 @@ def test_the_first_bit_of_a_slice_says_whether_it_starts_a_picture() -> None:
 
 def test_a_packet_has_one_picture_and_ordinary_units() -> None:
     parameters = sequence_parameters(64, 48)
-    assert [(size.width, size.height) for size in announced_sizes(join_nal_units([parameters, SLICE]))] == [(64, 48)]
+    assert [(size.width, size.height) for size in SYNTAX.announced_sizes(join_nal_units([parameters, SLICE]))] == [(64, 48)]
     for units, message in (
         ([parameters], "0 pictures"),
         ([SLICE, SLICE], "2 pictures"),
@@ -101,8 +101,8 @@ def test_a_packet_has_one_picture_and_ordinary_units() -> None:
         ([SLICE, b"\x42\x09" + parameters[2:]], "type 63"),
     ):
         with pytest.raises(CodecError, match=message):
-            announced_sizes(join_nal_units(units))
+            SYNTAX.announced_sizes(join_nal_units(units))
 
 
 def test_notes_of_the_encoder_are_dropped() -> None:
-    assert without_notes(join_nal_units([b"\x4e\x01\x05note", SLICE])) == join_nal_units([SLICE])
+    assert SYNTAX.without_notes(join_nal_units([b"\x4e\x01\x05note", SLICE])) == join_nal_units([SLICE])
