@@ -15,9 +15,9 @@ import av
 import numpy as np
 
 from ams_common.classes import UInt8Array
-from ams_common.messages import FrameBatch
-from ams_common.video_codec import decode_frames, encode_frames
+from ams_common.video_codec import encode_frames
 from ams_common.video_formats import VIDEO_CODEC
+from helpers.received import received
 
 FRAMES = 10
 SPLITS = (1, 2, 3, 5, 10)
@@ -38,15 +38,7 @@ def squared_error(frames: Sequence[UInt8Array], target_bytes: int) -> tuple[floa
     """Return the mean squared error of a batch of at most `target_bytes`, and its bytes."""
     encoded = encode_frames(frames, target_bytes=target_bytes)
     height, width, _ = frames[0].shape
-    batch = FrameBatch(
-        batch_id=1,
-        video_codec=VIDEO_CODEC,
-        width=width,
-        height=height,
-        capture_times_us=encoded.kept,
-        packets=encoded.packets,
-    )
-    restored = decode_frames(batch, max_pixels=width * height, max_frames=len(frames))
+    restored = received(encoded, width, height, VIDEO_CODEC)
     kept = np.array([frames[index] for index in encoded.kept], np.float32)
     return float(np.square(restored - kept).mean()), encoded.size_bytes
 

@@ -19,14 +19,14 @@ import torch
 
 from ams_common.classes import ClassSet, UInt8Array, load_class_set
 from ams_common.iou import confusion_matrix, mean_iou
-from ams_common.messages import FrameBatch
-from ams_common.video_codec import decode_frames, encode_frames
+from ams_common.video_codec import encode_frames
 from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS
 from ams_eval.inputs.label_cache import CachedTeacher, default_cache_folder
 from ams_eval.references import resized
 from ams_server.teachers.base import Teacher
 from ams_server.teachers.config import TeacherConfig
 from ams_server.teachers.factory import create_teacher
+from helpers.received import received
 
 Size = tuple[int, int]
 
@@ -117,15 +117,7 @@ def through_the_encoder(frames: Sequence[UInt8Array], count: int, kbit: float, c
     for start, batch in batches(frames, count):
         encoded = encode_frames(batch, target_bytes=int(125 * kbit * len(batch)), video_codec=codec)
         height, width, _ = batch[0].shape
-        message = FrameBatch(
-            batch_id=1,
-            video_codec=codec,
-            width=width,
-            height=height,
-            capture_times_us=encoded.kept,
-            packets=encoded.packets,
-        )
-        parts.append(decode_frames(message, max_pixels=width * height, max_frames=count))
+        parts.append(received(encoded, width, height, codec))
         used_bytes += encoded.size_bytes
         kept += [start + index for index in encoded.kept]
     return np.concatenate(parts), used_bytes, kept

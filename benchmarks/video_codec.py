@@ -18,10 +18,10 @@ import av
 import numpy as np
 
 from ams_common.classes import UInt8Array
-from ams_common.messages import FrameBatch
-from ams_common.video_codec import decode_frames, encode_frames
+from ams_common.video_codec import encode_frames
 from ams_common.video_fit import FILLED
 from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS
+from helpers.received import received
 
 SIZES = ((480, 360), (512, 256), (208, 160))
 COUNTS = (1, 2, 3, 5, 10)
@@ -79,15 +79,7 @@ def measure(frames: Sequence[UInt8Array], target_bytes: int, codec: str) -> Meas
     encoded = encode_frames(frames, target_bytes=target_bytes, video_codec=codec)
     encoded_s = time.process_time()
     height, width, _ = frames[0].shape
-    batch = FrameBatch(
-        batch_id=1,
-        video_codec=codec,
-        width=width,
-        height=height,
-        capture_times_us=encoded.kept,
-        packets=encoded.packets,
-    )
-    restored = decode_frames(batch, max_pixels=width * height, max_frames=len(frames))
+    restored = received(encoded, width, height, codec)
     decoded_s = time.process_time()
     filled = encoded.size_bytes / target_bytes
     return Measured(
