@@ -27,7 +27,6 @@ from ams_eval.inputs.layouts import open_recordings
 from ams_eval.references import FrameLabeller
 from ams_eval.runner import ExperimentConfig, Workshop
 from ams_eval.scores import Score
-from ams_server.backend import student_classes
 from ams_server.buffer import TrainingBuffer
 from ams_server.flat_model import FlatModel
 from ams_server.learners.base import at_size
@@ -36,6 +35,7 @@ from ams_server.learners.just_in_time import best_labels
 from ams_server.presets import PRESETS
 from ams_server.quantisation import encoding_plan
 from ams_server.rate_control import parameter_limit
+from ams_server.starting_model import student_classes
 from ams_server.students.export import student_layout
 from ams_server.students.factory import create_student
 from ams_server.trainer import Trainer

@@ -28,9 +28,9 @@ from ams_eval.report.page import write_report
 from ams_eval.result import DemoResult, Numbers, count_numbers, draw_tables, write_json
 from ams_eval.run_log import EventTail, named, read_run
 from ams_eval.world.stream import DEMO_STREAM
-from ams_server.backend import starting_model, student_classes
 from ams_server.daemon import choose_device
 from ams_server.settings import ServerSettings
+from ams_server.starting_model import starting_model, student_classes
 from ams_server.students.export import student_vector
 from ams_server.teachers.factory import create_teacher
 from ams_server.trainer import compute_dtype

@@ -24,8 +24,8 @@ from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes.base import Stage
 from ams_eval.schemes.registry import NamedScheme
 from ams_eval.scores import ScoreBuilder
-from ams_server.backend import StartingModel, starting_model
 from ams_server.settings import AdaptationConfig, ComputeConfig
+from ams_server.starting_model import StartingModel, starting_model
 from ams_server.students.config import StudentConfig
 from ams_server.teachers.base import Teacher
 

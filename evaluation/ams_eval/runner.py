@@ -30,9 +30,9 @@ from ams_eval.replay.latency import NetworkConfig
 from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.result_folder import RUNS
 from ams_eval.schemes.registry import NamedScheme, parse_scheme
-from ams_server.backend import student_classes
 from ams_server.daemon import check_teachable, choose_device
 from ams_server.settings import AdaptationConfig
+from ams_server.starting_model import student_classes
 from ams_server.teachers.base import Teacher
 from ams_server.teachers.config import TeacherConfig
 from ams_server.teachers.factory import create_teacher

@@ -1,92 +1,37 @@
-"""What the service offers to devices: one model, from which every device starts, and a session for each."""
+"""What the service offers to devices: a session for each, kept across connections, and on disk while it is away."""
 
 import asyncio
-import copy
 import functools
-import logging
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
-from ams_common.budget import TokenBucket, require_workable
-from ams_common.classes import ClassSet, load_class_set
+from ams_common.budget import require_workable
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
-from ams_common.flights import Flight
-from ams_common.framing import sent_bytes
 from ams_common.layout import weights_digest
-from ams_common.messages import Budget, Hello, ModelChunk, ModelManifest, ServerMessage, SnapshotHeader, Update
-from ams_common.session.greeting import (
-    Offer,
-    StartingPoint,
-    chunk_size,
-    greeting_messages,
-    known_way,
-    snapshots,
-    starting_point,
-)
-from ams_common.session.server import BatchArrived, BudgetWanted, RefusedError, ServerEvent, SnapshotWanted
-from ams_common.update_codec import CODECS, create_codec
+from ams_common.messages import Budget, Hello
+from ams_common.session.greeting import starting_point
+from ams_common.session.server import RefusedError
+from ams_common.update_codec import CODECS
 from ams_server.admin import DeviceState
 from ams_server.allotment import Allotment
 from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.checkpoints import CheckpointStore, session_identity
-from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
-from ams_server.flat_model import FlatModel
-from ams_server.learners.factory import create_learner, shortest_update_interval_s
-from ams_server.rounding import rounded_start
+from ams_server.device_connection import DeviceConnection
+from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.learners.factory import shortest_update_interval_s
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
-from ams_server.settings import AdaptationConfig, ServerSettings
-from ams_server.students.export import build_manifest, student_vector
-from ams_server.students.factory import create_student
+from ams_server.settings import ServerSettings
+from ams_server.starting_model import StartingModel, new_session
+from ams_server.students.export import student_vector
 from ams_server.teachers.base import Teacher
 
 KEPT_SESSIONS = 32
 """Devices whose sessions are kept while they are away, some 100 MB each; the one that was away longest is forgotten first."""
 KEPT_FILES_PER_DEVICE = 2
 """Sessions kept on disk for each device that may be connected; the one that was written longest ago is forgotten first."""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StartingModel:
-    """The model from which every device starts."""
-
-    module: nn.Module
-    """Copied for each device."""
-    manifest: ModelManifest
-    graph: bytes
-
-
-def starting_model(settings: AdaptationConfig) -> StartingModel:
-    """Make the student of `settings`, export it and check the export.
-
-    Raises:
-        ConfigurationError: an unknown student, class set or class, or a size the student cannot take.
-        ModelError: the weights do not fit.
-    """
-    classes = student_classes(settings)
-    module = create_student(settings, classes, settings.seed)
-    size = (settings.student_width, settings.student_height)
-    manifest, graph = build_manifest(settings.student, module, classes, width=size[0], height=size[1])
-    model = FlatModel(module, manifest.layout)
-    model.load(rounded_start(model.vector(), manifest.layout))
-    return StartingModel(module=module, manifest=manifest, graph=graph)
-
-
-def student_classes(settings: AdaptationConfig) -> ClassSet:
-    """Return the classes that the student tells apart.
-
-    Raises:
-        ConfigurationError: an unknown class set or class.
-    """
-    return load_class_set(settings.class_set).subset(settings.classes)
 
 
 def checkpoint_store(settings: ServerSettings, model: StartingModel) -> CheckpointStore | None:
@@ -133,7 +78,7 @@ class DeviceBackend:
         self._here: dict[str, DeviceConnection] = {}
         self._away: OrderedDict[str, EdgeSession] = OrderedDict()
 
-    async def connect(self, hello: Hello, outlet: Outlet) -> "DeviceConnection":
+    async def connect(self, hello: Hello, outlet: Outlet) -> DeviceConnection:
         """Accept a device, with the session it had before if there is one.
 
         Raises:
@@ -236,190 +181,5 @@ class DeviceBackend:
         return common[0]
 
 
-def new_session(
-    settings: AdaptationConfig,
-    model: StartingModel,
-    *,
-    teacher: Teacher,
-    device: torch.device,
-    clock: Clock,
-    device_id: str,
-    budget: DeviceBudget,
-    codec: str,
-) -> EdgeSession:
-    """Return the session of a device that starts from `model` and is trained on `device`."""
-    manifest = model.manifest
-    flat = FlatModel(copy.deepcopy(model.module), manifest.layout, device)
-    return EdgeSession(
-        device_id=device_id,
-        manifest=manifest,
-        budget=budget,
-        frames=settings,
-        teacher=teacher,
-        learner=create_learner(settings, flat, manifest),
-        codec=create_codec(codec, manifest.layout),
-        quantiser=settings,
-        rate_control=settings,
-        clock=clock,
-    )
-
-
 def _asked(hello: Hello) -> DeviceBudget:
     return DeviceBudget(uplink_bps=hello.uplink_bps, downlink_bps=hello.downlink_bps)
-
-
-class DeviceConnection:
-    """One connected device."""
-
-    def __init__(
-        self,
-        session: EdgeSession,
-        start: StartingPoint,
-        hello: Hello,
-        outlet: Outlet,
-        *,
-        scheduler: Scheduler,
-        clock: Clock,
-        on_close: Callable[[EdgeSession], None],
-        on_ask: Callable[[str, Budget], None],
-    ) -> None:
-        self.session = session
-        """What is known of the device."""
-        self._clock = clock
-        self._connected_at_s = clock.now_s()
-        self._spent_before_bytes = session.downlink.spent_bytes
-        self._received_bytes = 0
-        self._on_ask = on_ask
-        self._start = start
-        self._hello = hello
-        self._outlet = outlet
-        self._scheduler = scheduler
-        self.downlink = session.downlink
-        """Budget of the device."""
-        self._on_close = on_close
-        self._entry = threading.Lock()
-        self._closed = False
-        self._snapshot: asyncio.Future[None] | None = None
-        self._holds_start = start.weights_digest in hello.weights
-        """Whether the device has the starting weights by the time that it reads what is sent from now on."""
-
-    def greeting(self) -> Sequence[ServerMessage]:
-        """Return the welcome and what brings the device up to date; from then on it takes part in the round."""
-        session = self.session
-        if known_way(self._hello, self._offer(session.mirror)) is not None:
-            mirror = self._attach()
-        else:
-            with session.lock:
-                session.round_mirror(self._start.weights)
-                mirror = self._attach()
-        hello = replace(self._hello, downlink_bps=session.budget.downlink_bps)
-        messages = greeting_messages(hello, self._offer(mirror))
-        headers = [message for message in messages if isinstance(message, SnapshotHeader)]
-        self._holds_start |= any(not header.base_digest for header in headers)
-        _log.info(
-            "device %s: greeted with %s",
-            self.session.device_id,
-            _summary(messages, self.downlink, self.session.budget.downlink_bps),
-        )
-        return messages
-
-    def _attach(self) -> Mirror:
-        with self._entry:
-            # A stream that has broken off by now must not take the place of the one that came after it.
-            attach = self._scheduler.attach
-            return self.session.mirror if self._closed else attach(self.session, self._outlet, self._hello.run_id)
-
-    def change_budget(self, budget: DeviceBudget) -> None:
-        """Keep to `budget` from now on, and tell the device."""
-        self.session.change_budget(budget)
-        self._outlet.send(self.session.control())
-
-    def count_received(self, wire_bytes: int) -> None:
-        """Note what has come from the device, headers included."""
-        self._received_bytes += wire_bytes
-
-    def observe_downlink(self, flight: Flight) -> None:
-        """Take how long an update took to the device."""
-        self.session.downlink_speed.observe(flight)
-
-    def state(self, asked: DeviceBudget, held: DeviceBudget) -> DeviceState:
-        """Return what the device, which asks for `asked` and has `held`, has used since it connected."""
-        return DeviceState(
-            device_id=self.session.device_id,
-            asked=asked,
-            held=held,
-            uplink_bytes=self._received_bytes,
-            downlink_bytes=self.downlink.spent_bytes - self._spent_before_bytes,
-            connected_s=self._clock.now_s() - self._connected_at_s,
-        )
-
-    def deliver(self, event: ServerEvent) -> None:
-        """Take an event of the device.
-
-        Raises:
-            RefusedError: it asks for budgets that carry nothing.
-        """
-        match event:
-            case BatchArrived():
-                self._scheduler.submit(self.session, event.batch)
-            case SnapshotWanted():
-                _log.info("device %s wants a snapshot: %s", self.session.device_id, event.reason)
-                self._snapshot = asyncio.get_running_loop().run_in_executor(None, self._send_snapshot)
-            case BudgetWanted():
-                self._on_ask(self.session.device_id, event.budget)
-            case _:
-                pass
-
-    def close(self) -> None:
-        """Take the device out of the round; its session stays."""
-        with self._entry:
-            self._closed = True
-            self._scheduler.detach(self.session, self._outlet)
-        self._on_close(self.session)
-
-    def _send_snapshot(self) -> None:
-        with self.session.lock:
-            self.session.round_mirror(self._start.weights)
-            self._scheduler.send_snapshot(self.session, self._outlet, self._snapshots)
-        self._holds_start = True
-
-    def _snapshots(self, mirror: Mirror) -> list[ServerMessage]:
-        chunk_bytes = chunk_size(self.session.budget.downlink_bps)
-        return snapshots(self._offer(mirror), holds_start=self._holds_start, chunk_bytes=chunk_bytes)
-
-    def _offer(self, mirror: Mirror) -> Offer:
-        return Offer(
-            start=self._start,
-            codec=self.session.codec.name,
-            control=self.session.control(),
-            version=mirror.version,
-            weights=mirror.weights,
-            weights_digest=mirror.digest,
-            recent_updates=mirror.recent_updates,
-        )
-
-
-def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_bps: int) -> str:
-    """Say what a greeting holds and how long it takes at the device's budget, what may go at once taken off."""
-    chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
-    updates = [len(message.payload) for message in messages if isinstance(message, Update)]
-    size_bytes = sum(chunks) + sum(updates)
-    wire_bytes = sum(map(sent_bytes, chunks + updates))
-    duration = f", {downlink.duration_s(wire_bytes):.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
-    what = _content(messages, len(updates))
-    return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
-
-
-def _content(messages: Sequence[ServerMessage], updates: int) -> str:
-    headers = [message for message in messages if isinstance(message, SnapshotHeader)]
-    missed = f"{updates} missed updates" if updates else ""
-    if not headers:
-        return missed or "nothing but a welcome"
-    if any(header.first_byte for header in headers):
-        return "the rest of a model"
-    if not headers[0].base_digest:
-        return "a whole model"
-    if headers[0].base_digest != headers[0].weights_digest:
-        return "what its model has learnt since the start"
-    back = f"the way back to version {headers[0].version}"
-    return f"{back}, {missed}" if missed else back

@@ -14,13 +14,14 @@ from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_server.admin import admin_service
-from ams_server.backend import DeviceBackend, checkpoint_store, starting_model, student_classes
+from ams_server.backend import DeviceBackend, checkpoint_store
 from ams_server.buffer import BUFFER_BYTES
 from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.learners.factory import buffer_capacity
 from ams_server.scheduler import Scheduler
 from ams_server.service import require_free, serve
 from ams_server.settings import ServerSettings
+from ams_server.starting_model import starting_model, student_classes
 from ams_server.teachers.factory import create_teacher
 from ams_server.trainer import compute_dtype
 

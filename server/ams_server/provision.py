@@ -11,8 +11,8 @@ from ams_common.layout import weights_digest
 from ams_common.model_file import StoredModel, write_model
 from ams_common.session.greeting import START_VERSION
 from ams_common.settings import configure_logging, load_settings
-from ams_server.backend import starting_model
 from ams_server.settings import ServerSettings
+from ams_server.starting_model import starting_model
 from ams_server.students.export import student_vector
 
 _log = logging.getLogger(__name__)

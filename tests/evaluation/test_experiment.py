@@ -24,9 +24,9 @@ from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes import adaptation, no_customisation
 from ams_eval.schemes.base import Stage
 from ams_eval.schemes.registry import parse_scheme
-from ams_server.backend import StartingModel
 from ams_server.edge_session import EdgeSession
 from ams_server.settings import AdaptationConfig
+from ams_server.starting_model import StartingModel
 
 SECONDS = 4
 

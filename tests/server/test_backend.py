@@ -32,8 +32,9 @@ from ams_common.messages import (
 )
 from ams_common.session.server import BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_server import backend as backend_module
-from ams_server.backend import DeviceBackend, DeviceConnection, checkpoint_store
+from ams_server.backend import DeviceBackend, checkpoint_store
 from ams_server.checkpoint_writer import CheckpointWriter
+from ams_server.device_connection import DeviceConnection
 from ams_server.edge_session import DeviceBudget, EdgeSession
 from ams_server.rounding import rounded_start
 from ams_server.scheduler import Scheduler

@@ -37,10 +37,10 @@ from ams_edge.patcher import Patcher
 from ams_edge.providers import Backend
 from ams_edge.sampler import Sampler
 from ams_edge.swap import ModelSlot
-from ams_server.backend import StartingModel, new_session, starting_model
 from ams_server.buffer import TrainingBuffer
 from ams_server.edge_session import KEPT_UPDATES, UPDATES_IN_STATE, DeviceBudget, EdgeSession, largest_changes
 from ams_server.learners.ams import AmsLearner
+from ams_server.starting_model import StartingModel, new_session, starting_model
 from ams_server.students.export import student_vector
 
 

@@ -19,8 +19,8 @@ from ams_eval.replay.server import CountingTeacher, Outbound, ReplayServer, Turn
 from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.update_book import UpdateBook
 from ams_eval.replay.uplink import Uplink
-from ams_server.backend import StartingModel
 from ams_server.edge_session import EdgeSession
+from ams_server.starting_model import StartingModel
 from ams_server.students.export import student_vector
 
 

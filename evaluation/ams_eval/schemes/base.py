@@ -23,10 +23,10 @@ from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.timeline import Timeline, VirtualClock
 from ams_eval.replay.torch_student import TorchStudent
-from ams_server.backend import StartingModel, new_session
 from ams_server.edge_session import DeviceBudget, EdgeSession
 from ams_server.flat_model import FlatModel
 from ams_server.settings import AdaptationConfig
+from ams_server.starting_model import StartingModel, new_session
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import Trainer
 
