@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from random import SystemRandom
 from types import TracebackType
 
-from pydantic import ValidationError
-
-from ams_common.budget import LEAST_BATCH_BYTES, REFERENCE_UPLINK_BPS, TokenBucket, allowance, even_rates
+from ams_common.budget import LEAST_BATCH_BYTES, REFERENCE_UPLINK_BPS, TokenBucket, allowance
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
@@ -41,17 +39,18 @@ from ams_common.session.client import (
 )
 from ams_common.session.greeting import chunk_size
 from ams_common.session.holdings import Holdings
-from ams_common.update_codec import CODECS, DEFAULT_CODEC
+from ams_common.update_codec import CODECS
 from ams_common.video_formats import require_encoder
 from ams_edge.camera import open_camera
 from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
+from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.patcher import Patcher, PatcherWorker
 from ams_edge.providers import choose_backend
 from ams_edge.provisioned import read_provisioned
 from ams_edge.sampler import Sampler
-from ams_edge.settings import AgentSettings, DeviceConfig
+from ams_edge.settings import AgentSettings
 from ams_edge.sinks import Sink, check_outputs, open_sinks
 from ams_edge.statistics import Statistics
 from ams_edge.store import ModelStore
@@ -91,14 +90,11 @@ class Agent:
         self._patching = PatcherWorker(self._patcher, self._store, on_applied=self._on_applied, on_refused=self._on_refused)
         self._sampler = Sampler()
         self._encoder = EncoderWorker(self._on_batch, self._clock)
-        self._asked = asked_budget(settings)
-        self._budget = own_budget(self._asked)
+        self._budgets = OwnBudgets(settings)
         self._link = self._make_link()
         self._sinks: tuple[Sink, ...] = ()
         self._statistics = Statistics(self._clock, self._events)
         self._run_id = secrets.token_bytes(16)
-        self._held = self._budget
-        """What the server lets this device use of its budgets."""
         self._model: ModelReceived | None = None
         self._progress = Progress(0, self._clock)
         """How far the newest snapshot is."""
@@ -154,19 +150,11 @@ class Agent:
         Raises:
             ConfigurationError: a budget is negative or no number.
         """
-        try:
-            changed = DeviceConfig(device_id=self._settings.device_id, uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"budgets of {uplink_kbps} and {downlink_kbps} kbit/s: {error.errors()[0]['msg']}"
-            ) from error
-        self._asked = asked_budget(changed)
-        self._budget = own_budget(self._asked)
-        _log.info("budgets are now %s", _rates(self._budget))
+        self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
+        _log.info("budgets are now %s", told(self._budgets.own))
         # At once, without waiting for the server, which may allow less.
-        self._held = self._budget if self._control is None else held_budget(self._budget, self._control)
-        self._link.allow_uplink(self._held.uplink_bps)
-        self._link.change_budget(self._asked)
+        self._link.allow_uplink(self._budgets.held.uplink_bps)
+        self._link.change_budget(self._budgets.asked)
 
     def close(self) -> None:
         """Stop all threads, store the running model and complete all files. May be called twice."""
@@ -185,7 +173,7 @@ class Agent:
             make_hello=self._hello,
             holdings=self._holdings,
             on_event=self._on_event,
-            uplink=TokenBucket(allowance(self._budget.uplink_bps), self._clock),
+            uplink=TokenBucket(allowance(self._budgets.own.uplink_bps), self._clock),
             clock=self._clock,
             random=SystemRandom(),
         )
@@ -267,7 +255,7 @@ class Agent:
 
     def _batch_bytes(self, control: Control) -> int:
         """Return what a batch may have: what the server asks for, or less where the link is slower than the budget."""
-        planned_bps = self._held.uplink_bps or REFERENCE_UPLINK_BPS
+        planned_bps = self._budgets.held.uplink_bps or REFERENCE_UPLINK_BPS
         usable_bps = self._link.usable_uplink_bps(planned_bps)
         slow = usable_bps < planned_bps
         if slow != self._slow_link:
@@ -295,9 +283,9 @@ class Agent:
             run_id=self._run_id,
             student=settings.student,
             class_set=settings.class_set,
-            uplink_bps=self._asked.uplink_bps,
-            downlink_bps=self._asked.downlink_bps,
-            codecs=(DEFAULT_CODEC, *(name for name in CODECS if name != DEFAULT_CODEC)),
+            uplink_bps=self._budgets.asked.uplink_bps,
+            downlink_bps=self._budgets.asked.downlink_bps,
+            codecs=tuple(CODECS),
             provider=self._patcher.provider,
             build_time_ms=self._patcher.build_time_ms,
             held=self._patcher.held,
@@ -333,7 +321,8 @@ class Agent:
                 self._patching.submit(event.update)
             case ControlChanged():
                 self._control = event.control
-                self._hold(held_budget(self._budget, event.control))
+                if self._budgets.obey(event.control):
+                    self._hold(self._budgets.held)
             case ProblemReported():
                 self._problem = event
                 if not self._hopeless:
@@ -356,17 +345,15 @@ class Agent:
         return "there is no model yet" if self._slot.current() is None else "the model runs on"
 
     def _hold(self, held: Budget) -> None:
-        """Keep to what the server allows of the own budgets, and say so where that is new and less."""
-        if held == self._held:
-            return
-        self._held = held
+        """Keep to what the server now leaves of the own budgets, and say so where that is less."""
         self._link.allow_uplink(held.uplink_bps)
-        if held != self._budget:
-            _log.warning("the server allows %s, where %s are asked for", _rates(held), _rates(self._budget))
+        own = self._budgets.own
+        if held != own:
+            _log.warning("the server allows %s, where %s are asked for", told(held), told(own))
 
     def _duration(self, size_bytes: int) -> str:
         """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
-        bps = self._held.downlink_bps
+        bps = self._budgets.held.downlink_bps
         chunk_bytes = chunk_size(bps)
         wire_bytes = size_bytes / chunk_bytes * sent_bytes(chunk_bytes)
         duration = f", up to {8 * wire_bytes / (bps - UPKEEP_BPS):.0f} s at {bps / 1000:g} kbit/s" if bps else ""
@@ -416,30 +403,6 @@ class Agent:
         """Ask for the whole weights, since the next updates will not fit either (patcher thread)."""
         self._events.write("refused", reason=str(error))
         self._link.request_snapshot(str(error))
-
-
-def asked_budget(settings: DeviceConfig) -> Budget:
-    """Return the budgets that a person has set."""
-    return Budget(uplink_bps=round(1000 * settings.uplink_kbps), downlink_bps=round(1000 * settings.downlink_kbps))
-
-
-def own_budget(asked: Budget) -> Budget:
-    """Return the budgets as the device keeps them whatever the server says, each at most MOST_UNEVEN times the other."""
-    uplink_bps, downlink_bps = even_rates(asked.uplink_bps, asked.downlink_bps)
-    return Budget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
-
-
-def held_budget(own: Budget, control: Control) -> Budget:
-    """Return what the device may use when the server says `control`: the smaller one in each direction; 0 is no limit."""
-    return Budget(
-        uplink_bps=min(filter(None, (own.uplink_bps, control.uplink_bps)), default=0),
-        downlink_bps=min(filter(None, (own.downlink_bps, control.downlink_bps)), default=0),
-    )
-
-
-def _rates(budget: Budget) -> str:
-    up, down = (f"{bps / 1000:g} kbit/s" if bps else "no limit" for bps in (budget.uplink_bps, budget.downlink_bps))
-    return f"{up} up, {down} down"
 
 
 def _provisioned(settings: AgentSettings) -> StoredModel | None:

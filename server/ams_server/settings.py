@@ -78,7 +78,8 @@ class AdaptationConfig(
 
 
 class ServerSettings(AdaptationConfig, ServiceConfig, CapConfig, AdminConfig, CheckpointConfig, CommandSettings):
-    """Keep the models of devices tuned to what their cameras see. `ams-server provision` writes their first model to a file."""
+    """Keep the models of devices tuned to what their cameras see. `ams-server provision` writes their first model to a file,
+    `ams-server admin` shows the devices of a running server and changes their budgets."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-server")
     presets = PRESETS

@@ -380,7 +380,7 @@ def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
         agent.set_budgets(uplink_kbps=20, downlink_kbps=100)
         assert agent._link._uplink.bps == 20_000 - UPKEEP_BPS
         assert (agent._hello().uplink_bps, agent._hello().downlink_bps) == (20_000, 100_000)
-        assert agent._budget == Budget(uplink_bps=20_000, downlink_bps=80_000), "at most four times each other"
+        assert agent._budgets.own == Budget(uplink_bps=20_000, downlink_bps=80_000), "at most four times each other"
         agent.set_budgets(uplink_kbps=100, downlink_kbps=0)
         assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS, "the server's word holds until it says another"
         agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=100_000, downlink_bps=400_000)))
