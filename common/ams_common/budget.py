@@ -21,8 +21,11 @@ MESSAGE_BYTES = 1024
 """What the small messages of an interval take: acknowledgements, control, what is in a batch or update beside its payload."""
 RECEIPT_FRACTION = 0.04
 """What receipts take of the other direction's traffic in messages of 16 kB and more: 3.1 to 3.9 %."""
-MOST_UNEVEN = 4
-"""A budget is held to so many times the other one, so that its receipts find room there."""
+MOST_UPLINK = 8
+"""An uplink budget is held to so many times the downlink's: its receipts then take a third of that. Updates do with little,
+while pictures of few bits are labelled badly."""
+MOST_DOWNLINK = 4
+"""A downlink budget is held to so many times the uplink's."""
 REFERENCE_UPLINK_BPS = 200_000
 """What a batch aims at when the uplink has no limit: the rate of the AMS paper."""
 BURST_S = 12.0
@@ -50,11 +53,13 @@ def largest_payload_bytes(rate_bps: int) -> int:
 
 
 def even_rates(uplink_bps: int, downlink_bps: int) -> tuple[int, int]:
-    """Return both budgets, each held to MOST_UNEVEN times the other where that has a limit."""
-    if uplink_bps == 0 or downlink_bps == 0:
-        smaller = uplink_bps or downlink_bps
-        return uplink_bps or MOST_UNEVEN * smaller, downlink_bps or MOST_UNEVEN * smaller
-    return min(uplink_bps, MOST_UNEVEN * downlink_bps), min(downlink_bps, MOST_UNEVEN * uplink_bps)
+    """Return both budgets, each held to MOST_UPLINK or MOST_DOWNLINK times the other where that has a limit."""
+    most_up_bps, most_down_bps = MOST_UPLINK * downlink_bps, MOST_DOWNLINK * uplink_bps
+    return _smaller_limit(uplink_bps, most_up_bps), _smaller_limit(downlink_bps, most_down_bps)
+
+
+def _smaller_limit(first_bps: int, second_bps: int) -> int:
+    return min(filter(None, (first_bps, second_bps)), default=0)
 
 
 def planned_bps(rate_bps: float, other_bps: float) -> float:
@@ -74,9 +79,14 @@ class Allowance:
     """Part of the burst that large messages leave for what cannot wait."""
 
 
-def allowance(rate_bps: int) -> Allowance:
-    """Return what a budget of `rate_bps` allows, less what keeping a connection open takes."""
+def allowance(rate_bps: int, other_bps: int = 0) -> Allowance:
+    """Return what a budget of `rate_bps` allows, less what keeping a connection open takes.
+
+    With a budget of `other_bps` in the other direction the burst is so small that its receipts fit into the reserve there.
+    """
     burst = burst_bytes(rate_bps)
+    if other_bps:
+        burst = min(burst, int(RESERVE_FRACTION * burst_bytes(other_bps) / RECEIPT_FRACTION))
     bps = max(rate_bps / 2, rate_bps - UPKEEP_BPS)
     return Allowance(bps=bps, burst_bytes=burst, reserve_bytes=int(RESERVE_FRACTION * burst))
 

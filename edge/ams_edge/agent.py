@@ -153,7 +153,7 @@ class Agent:
         self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
         _log.info("budgets are now %s", told(self._budgets.own))
         # At once, without waiting for the server, which may allow less.
-        self._link.allow_uplink(self._budgets.held.uplink_bps)
+        self._link.hold(self._budgets.held)
         self._link.change_budget(self._budgets.asked)
 
     def close(self) -> None:
@@ -168,12 +168,13 @@ class Agent:
         self._events.close()
 
     def _make_link(self) -> Link:
+        own = self._budgets.own
         return Link(
             self._settings,
             make_hello=self._hello,
             holdings=self._holdings,
             on_event=self._on_event,
-            uplink=TokenBucket(allowance(self._budgets.own.uplink_bps), self._clock),
+            uplink=TokenBucket(allowance(own.uplink_bps, own.downlink_bps), self._clock),
             clock=self._clock,
             random=SystemRandom(),
         )
@@ -346,7 +347,7 @@ class Agent:
 
     def _hold(self, held: Budget) -> None:
         """Keep to what the server now leaves of the own budgets, and say so where that is less."""
-        self._link.allow_uplink(held.uplink_bps)
+        self._link.hold(held)
         own = self._budgets.own
         if held != own:
             _log.warning("the server allows %s, where %s are asked for", told(held), told(own))

@@ -159,9 +159,9 @@ class Link:
         """Return what batches should be planned for: the budget, or less where the link carries less; 0 for no limit."""
         return self._speed.usable_bps(budget_bps, self._flights.waiting)
 
-    def allow_uplink(self, rate_bps: int) -> None:
-        """Keep to `rate_bps`, headers included, from now on; 0 for no limit. What was overspent counts on."""
-        self._uplink.change(allowance(rate_bps))
+    def hold(self, budget: Budget) -> None:
+        """Keep to the uplink rate of `budget`, headers included, from now on. What was overspent counts on."""
+        self._uplink.change(allowance(budget.uplink_bps, budget.downlink_bps))
         self._on_loop(self._wake.set)
 
     def request_snapshot(self, reason: str) -> None:

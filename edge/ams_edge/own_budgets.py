@@ -49,7 +49,7 @@ class OwnBudgets:
         """What a person has set."""
         uplink_bps, downlink_bps = even_rates(self.asked.uplink_bps, self.asked.downlink_bps)
         self.own = Budget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
-        """What the device keeps to whatever the server says, each at most MOST_UNEVEN times the other."""
+        """What the device keeps to whatever the server says, as `even_rates` has them."""
 
 
 def told(budget: Budget) -> str:

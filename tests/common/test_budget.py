@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ams_common.budget import (
     LEAST_BATCH_BYTES,
     LEAST_BURST_BYTES,
-    MOST_UNEVEN,
+    MOST_DOWNLINK,
+    MOST_UPLINK,
     RECEIPT_FRACTION,
     Allowance,
     TokenBucket,
@@ -201,19 +202,25 @@ def test_a_budget_is_held_to_what_the_other_one_can_acknowledge(uplink_bps: int,
     if not uplink_bps and not downlink_bps:
         assert (up, down) == (0, 0)
         return
-    assert up <= MOST_UNEVEN * down
-    assert down <= MOST_UNEVEN * up
+    assert up <= MOST_UPLINK * down
+    assert down <= MOST_DOWNLINK * up
     assert up <= uplink_bps or not uplink_bps
     assert down <= downlink_bps or not downlink_bps
     assert even_rates(up, down) == (up, down)
 
 
-@given(st.integers(20_000, 10**7))
-def test_receipts_of_a_burst_fit_into_the_reserve_of_the_other_direction(rate_bps: int) -> None:
-    other = allowance(MOST_UNEVEN * rate_bps)
+@given(st.integers(20_000, 10**7), st.sampled_from([MOST_UPLINK, MOST_DOWNLINK]))
+def test_receipts_of_a_burst_fit_into_the_reserve_of_the_other_direction(rate_bps: int, times: int) -> None:
+    other = allowance(times * rate_bps, rate_bps)
     in_one_message = receipt_bytes(other.burst_bytes - other.reserve_bytes)
-    assert in_one_message <= allowance(rate_bps).reserve_bytes
+    assert in_one_message <= allowance(rate_bps, times * rate_bps).reserve_bytes
     assert in_one_message <= RECEIPT_FRACTION * other.burst_bytes
+
+
+def test_only_a_burst_whose_receipts_would_not_fit_is_smaller() -> None:
+    assert allowance(200_000, 25_000).burst_bytes == pytest.approx(6_250 / RECEIPT_FRACTION, abs=1)
+    assert allowance(100_000, 25_000) == allowance(100_000)
+    assert allowance(25_000, 200_000) == allowance(25_000)
 
 
 def test_what_is_planned_leaves_room_for_everything_else() -> None:

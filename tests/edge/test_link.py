@@ -211,7 +211,7 @@ def test_a_budget_that_changes_takes_effect_at_once_and_is_told_to_the_server() 
         uplink.spend(100_000)
         link.send_batch(batch(1, 10_000))
         link.change_budget(Budget(uplink_bps=10_000_000, downlink_bps=0))
-        link.allow_uplink(10_000_000)
+        link.hold(Budget(uplink_bps=10_000_000, downlink_bps=0))
         clock.sleep(3.0)  # the debt, and the reserve of two seconds
         received.wait_count(BatchArrived)
         received.wait_count(BudgetWanted)

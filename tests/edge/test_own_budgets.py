@@ -28,10 +28,11 @@ def rates(uplink_bps: int, downlink_bps: int) -> Budget:
     return Budget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
 
 
-def test_what_is_asked_for_is_held_to_four_times_the_other_direction() -> None:
+def test_what_is_asked_for_is_held_to_what_the_other_direction_can_acknowledge() -> None:
     mine = budgets(200, 20)
     assert mine.asked == rates(200_000, 20_000)
-    assert mine.own == mine.held == rates(80_000, 20_000)
+    assert mine.own == mine.held == rates(160_000, 20_000)
+    assert budgets(20, 200).own == rates(20_000, 80_000)
 
 
 def test_the_server_can_leave_less_but_not_allow_more() -> None:

@@ -100,8 +100,7 @@ class ReplayDevice:
     def _open_uplink(self, surroundings: Surroundings) -> Uplink:
         control = self._session.control()
         self._journal.asked(self._journal.starts_s, control, self._session.learner.update_interval_s)
-        budget_bps = self._session.budget.uplink_bps
-        return Uplink(surroundings, self._book, control, budget_bps=budget_bps, on_arrival=self._arrive_at_server)
+        return Uplink(surroundings, self._book, control, budget=self._session.budget, on_arrival=self._arrive_at_server)
 
     def _open_downlink(self, surroundings: Surroundings) -> PacedSender[ServerMessage]:
         link = surroundings.link

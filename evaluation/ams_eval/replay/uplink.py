@@ -16,6 +16,7 @@ from ams_eval.replay.link import Link
 from ams_eval.replay.sending import PacedSender
 from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.update_book import UpdateBook
+from ams_server.edge_session import DeviceBudget
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Uplink:
         book: UpdateBook,
         control: Control,
         *,
-        budget_bps: int,
+        budget: DeviceBudget,
         on_arrival: Callable[[ClientMessage], None],
     ) -> None:
         """Sample as `control` asks for; `on_arrival` is called when a message is at the server.
@@ -38,7 +39,7 @@ class Uplink:
             surroundings: of the device.
             book: takes note of the batches.
             control: what the server asks for at first.
-            budget_bps: most bits per second; 0 for no limit.
+            budget: of both directions; the uplink is kept to.
             on_arrival: takes each message at the virtual time of its arrival.
         """
         timeline, link = surroundings.timeline, surroundings.link
@@ -49,7 +50,7 @@ class Uplink:
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
         self._encoder = BatchEncoder()
         self._encoder_free_s = 0.0
-        self._bucket = TokenBucket(allowance(budget_bps), timeline.clock)
+        self._bucket = TokenBucket(allowance(budget.uplink_bps, budget.downlink_bps), timeline.clock)
         self._sender = PacedSender[ClientMessage](
             timeline,
             Link(timeline, link.up, link.delay_s),

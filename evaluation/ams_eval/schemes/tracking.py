@@ -89,7 +89,7 @@ class _TrackingDevice:
         latency, link = parse_latency(stage.network.latency), parse_link(stage.network.link)
         self._measured, self._label_s = latency.measured, latency.label_s
         self._teacher_free_s = 0.0
-        self._up = TokenBucket(allowance(stage.budget.uplink_bps), self._timeline.clock)
+        self._up = TokenBucket(allowance(stage.budget.uplink_bps, stage.budget.downlink_bps), self._timeline.clock)
         self._down = TokenBucket(allowance(stage.budget.downlink_bps), self._timeline.clock)
         self._uplink = PacedSender[_File](
             self._timeline,
