@@ -39,6 +39,7 @@ from ams_server.starting_model import student_classes
 from ams_server.students.export import student_layout
 from ams_server.students.factory import create_student
 from ams_server.trainer import Trainer
+from helpers.recorded_updates import RecordedUpdate, save_update
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -53,6 +54,8 @@ class LoopSettings(ExperimentConfig, CommandSettings):
     """A video, a playlist or a folder."""
     preset: str = "default"
     """Set of defaults of the server."""
+    record_updates: Path | None = None
+    """Folder to which the updates are written, for update_codec.py."""
 
 
 class Loop:
@@ -82,7 +85,11 @@ class Loop:
         result = trainer.train_phase(buffer, parameter_limit(settings, self.codec, limit_bytes, self._bits_per_parameter))
         gradients, usual = trainer.squared_gradients(), trainer.usual_change
         plan = encoding_plan(settings, trainer.model.layout, gradients, usual_change=usual, limit_bytes=limit_bytes)
-        payload = self.codec.encode(self.base, trainer.vector(), result.indices, plan)
+        target = trainer.vector()
+        if settings.record_updates is not None:
+            moving = RecordedUpdate(result.indices, self.base[result.indices], target[result.indices], plan)
+            save_update(settings.record_updates, trainer.model.layout, moving)
+        payload = self.codec.encode(self.base, target, result.indices, plan)
         self.base = apply_update(self.base, self.codec.decode(payload, self.base))
         trainer.adopt(self.base)
         self.sizes_bytes.append(len(payload))

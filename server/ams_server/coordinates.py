@@ -1,13 +1,15 @@
 """Which parameters a training phase moves: the strategies of the paper's section 3.1.2 and its Table 3.
 
-N: trainable parameters, in layout order. Every function returns exactly `count` positions in 0..N-1, int64 [count], ascending,
-on the CPU; random choices come from the generator alone.
+N: trainable parameters, in layout order. Every function returns positions in 0..N-1, int64, ascending, on the CPU, and exactly
+`count` where it is told how many; random choices come from the generator alone.
 """
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
+
+from ams_common.layout import ParameterLayout
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -52,6 +54,15 @@ def first_and_last_coordinates(size: int, count: int) -> Int64Array:
     """Return `count` positions split equally between both ends; of an odd number the first layers get the extra one."""
     first = first_coordinates(size, count - count // 2)
     return np.concatenate([first, last_coordinates(size, count // 2)])
+
+
+def biases_and_last_coordinates(layout: ParameterLayout) -> Int64Array:
+    """Return where biases and scales (all trainable tensors of one dimension) and the weights of the last layer are."""
+    trainable = [number for number, tensor in enumerate(layout.tensors) if tensor.trainable]
+    layers = [number for number in trainable if len(layout.tensors[number].shape) > 1]
+    wanted = [number for number in trainable if number not in layers[:-1]]
+    ranges = [layout.offsets[number] + np.arange(layout.tensors[number].size) for number in wanted]
+    return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
 def _kth_largest(scores: Tensor, count: int) -> Tensor:

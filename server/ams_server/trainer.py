@@ -19,6 +19,7 @@ from ams_common.layout import Float32Array
 from ams_server.buffer import TrainingBuffer
 from ams_server.coordinates import (
     Int64Array,
+    biases_and_last_coordinates,
     coordinate_count,
     first_and_last_coordinates,
     first_coordinates,
@@ -78,6 +79,7 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(config.seed)
         self._pretrained = model.weights.clone() if config.restore_between_phases else None
         self._batch_norms = [module for module in model.module.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self._biases_and_last = biases_and_last_coordinates(model.layout)
         self._phases = 0
         self._moved: Int64Array = np.empty(0, np.int64)
         self._before: _Before | None = None
@@ -182,7 +184,8 @@ class Trainer:
 
     def _count(self, limit: int | None) -> int:
         size = self.model.layout.trainable_size
-        count = size if self._config.selection == "full" else coordinate_count(size, self._config.fraction)
+        whole = {"full": size, "biases_and_last": len(self._biases_and_last)}
+        count = whole.get(self._config.selection, coordinate_count(size, self._config.fraction))
         return count if limit is None else min(count, max(1, limit))
 
     def _restore(self) -> None:
@@ -238,6 +241,9 @@ class Trainer:
                 return last_coordinates(size, count)
             case "first_and_last":
                 return first_and_last_coordinates(size, count)
+            case "biases_and_last":
+                updates = self._optimizer.update().abs_()[torch.from_numpy(self._biases_and_last)]
+                return self._biases_and_last[largest_coordinates(updates, count, self._generator)]
             case "gauss_southwell":
                 return largest_coordinates(self.model.gradients.abs(), count, self._generator)
             case "gradient_guided" | "full" if self._phases > 0 or self._first_step_decides:

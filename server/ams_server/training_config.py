@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ams_server.learning_rate import LearningRateConfig
 
 Selection: TypeAlias = Literal[
-    "gradient_guided", "random", "first_layers", "last_layers", "first_and_last", "full", "gauss_southwell"
+    "gradient_guided", "random", "first_layers", "last_layers", "first_and_last", "biases_and_last", "full", "gauss_southwell"
 ]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 
@@ -22,7 +22,8 @@ class TrainingConfig(LearningRateConfig):
     fraction: float = Field(default=0.05, gt=0, le=1)
     """Part of the trainable parameters that a phase changes, gamma of the paper."""
     selection: Selection = "gradient_guided"
-    """How the parameters of a phase are chosen."""
+    """How the parameters of a phase are chosen. Biases, scales and the last layer are few: with biases_and_last all of them
+    move whatever --fraction says, or under a downlink budget the largest updates among them."""
     first_selection: Literal["random", "first_step"] = "random"
     """How gradient_guided chooses in the first phase: uniformly, or by the updates that its first step would make."""
     optimizer: Literal["adam", "sgd"] = "adam"

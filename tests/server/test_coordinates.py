@@ -4,8 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ams_common.layout import ParameterLayout, TensorSpec
 from ams_server.coordinates import (
     Int64Array,
+    biases_and_last_coordinates,
     coordinate_count,
     first_and_last_coordinates,
     first_coordinates,
@@ -92,3 +94,20 @@ def test_ends_are_where_they_should_be() -> None:
     assert last_coordinates(10, 3).tolist() == [7, 8, 9]
     assert first_and_last_coordinates(10, 5).tolist() == [0, 1, 2, 8, 9]
     assert first_and_last_coordinates(10, 1).tolist() == [0]
+
+
+def layout(*shapes: tuple[int, ...]) -> ParameterLayout:
+    tensors = [TensorSpec(name=str(number), shape=shape) for number, shape in enumerate(shapes)]
+    return ParameterLayout((*tensors, TensorSpec(name="running", shape=(4,), trainable=False)))
+
+
+def test_biases_scales_and_the_last_layer_are_found_by_their_shapes() -> None:
+    convolution_norm_and_two_layers = layout((2, 1, 3, 1), (2,), (2,), (3, 2), (3,), (2, 3, 1, 1), (2,))
+    positions = biases_and_last_coordinates(convolution_norm_and_two_layers)
+    assert positions.tolist() == [6, 7, 8, 9, *range(16, 27)]
+    assert_well_formed(positions, convolution_norm_and_two_layers.trainable_size, 15)
+
+
+@pytest.mark.parametrize(("shapes", "count"), [([(4, 2)], 8), ([(5,), (1,)], 6), ([()], 1), ([], 0)])
+def test_a_network_of_one_layer_or_none_has_biases_and_last_too(shapes: list[tuple[int, ...]], count: int) -> None:
+    assert biases_and_last_coordinates(layout(*shapes)).tolist() == list(range(count))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array
 from ams_server.buffer import TrainingBuffer
+from ams_server.coordinates import biases_and_last_coordinates
 from ams_server.flat_model import FlatModel
 from ams_server.students.export import student_layout
 from ams_server.trainer import PhaseResult, Trainer, compute_dtype
@@ -83,6 +84,15 @@ def test_layer_strategies_move_their_end() -> None:
     size = network_size()
     assert trainer(selection="first_layers", fraction=0.1).train_phase(scene()).indices.max() == round(0.1 * size) - 1
     assert trainer(selection="last_layers", fraction=0.1).train_phase(scene()).indices.min() == size - round(0.1 * size)
+
+
+def test_biases_and_last_move_as_many_as_the_limit_lets_them_and_the_largest_first() -> None:
+    learner, buffer = trainer(selection="biases_and_last", fraction=0.001), scene()
+    allowed = biases_and_last_coordinates(learner.model.layout)
+    assert learner.train_phase(buffer).indices.tolist() == allowed.tolist()
+    updates = (learner.state()["first_moment"] / np.sqrt(learner.state()["second_moment"] + 1e-8))[allowed]
+    expected = np.sort(allowed[np.argsort(np.abs(updates))[-7:]])
+    assert learner.train_phase(buffer, 7).indices.tolist() == expected.tolist()
 
 
 def network_size() -> int:
