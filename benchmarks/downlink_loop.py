@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from ams_common.budget import payload_bytes
 from ams_common.classes import UInt8Array
 from ams_common.clock import SystemClock
 from ams_common.iou import confusion_matrix
@@ -39,6 +38,7 @@ from ams_server.starting_model import student_classes
 from ams_server.students.export import student_layout
 from ams_server.students.factory import create_student
 from ams_server.trainer import Trainer
+from ams_server.wire_costs import largest_payload_bytes
 from helpers.recorded_updates import RecordedUpdate, save_update
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -81,7 +81,7 @@ class Loop:
         """Train for a phase and go on from what an edge decodes."""
         settings, trainer = self.settings, self.trainer
         wire_bytes = 1000 * settings.downlink_kbps * settings.update_interval_s / 8
-        limit_bytes = payload_bytes(wire_bytes) if wire_bytes else None
+        limit_bytes = largest_payload_bytes(wire_bytes) if wire_bytes else None
         result = trainer.train_phase(buffer, parameter_limit(settings, self.codec, limit_bytes, self._bits_per_parameter))
         gradients, usual = trainer.squared_gradients(), trainer.usual_change
         plan = encoding_plan(settings, trainer.model.layout, gradients, usual_change=usual, limit_bytes=limit_bytes)

@@ -25,7 +25,8 @@ from ams_common.snapshot_codec import decode_snapshot, encode_snapshot
 from ams_common.update_codec import DEFAULT_CODEC
 from ams_common.video_codec import encode_frames
 from ams_common.video_formats import VIDEO_CODEC
-from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.device_budget import DeviceBudget
+from ams_server.edge_session import EdgeSession
 from ams_server.rounding import rounded_learnt
 from ams_server.settings import ServerSettings
 from ams_server.starting_model import new_session, starting_model

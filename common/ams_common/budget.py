@@ -2,7 +2,7 @@
 
 Rates are in bits per second with 1 kbit = 1000 bit; a rate of 0 means no limit. A budget counts everything on the wire, as
 `ams_common.framing` says: messages with all their headers, what receiving the other direction's messages costs in this one,
-opening connections, and keeping them open. What is planned for video or parameters leaves room for all of that.
+opening connections, and keeping them open.
 
 The promise: over any window of 10 s or more at most rate x window + `burst_bytes` go. Large messages wait until the bucket
 holds them and the reserve, small ones until it holds them, and what nobody can hold back (the receipts of TCP and HTTP/2) is
@@ -14,11 +14,8 @@ import threading
 from dataclasses import dataclass
 
 from ams_common.clock import Clock
-from ams_common.errors import ConfigurationError
-from ams_common.framing import HEADER_BYTES, UPKEEP_BPS, largest_message_bytes, sent_bytes
+from ams_common.framing import UPKEEP_BPS, largest_message_bytes
 
-MESSAGE_BYTES = 1024
-"""What the small messages of an interval take: acknowledgements, control, what is in a batch or update beside its payload."""
 RECEIPT_FRACTION = 0.04
 """What receipts take of the other direction's traffic in messages of 16 kB and more: 3.1 to 3.9 %."""
 MOST_UPLINK = 8
@@ -34,22 +31,14 @@ LEAST_BURST_BYTES = 32_000
 """Burst of slow links: a welcome with the names of a model's tensors has up to 15 kB."""
 RESERVE_FRACTION = 1 / 6
 """Part of the burst that large messages leave for what cannot wait."""
-UNLIMITED_PARAMETERS = 2**63 - 1
 MOST_MESSAGE_BYTES = 2**31 - 1
 LEAST_BATCH_BYTES = 4096
 """One strongly compressed frame and its parameter sets."""
-LEAST_UPDATE_BYTES = 4096
-"""About a thousand parameters."""
 
 
 def burst_bytes(rate_bps: int) -> int:
     """Return the bytes that a budget of `rate_bps` may spend at once after a silence."""
     return max(LEAST_BURST_BYTES, int(BURST_S * rate_bps / 8))
-
-
-def largest_payload_bytes(rate_bps: int) -> int:
-    """Return the bytes that the payload of one batch or update may have at most, so that it fits the burst of `rate_bps`."""
-    return payload_bytes(burst_bytes(rate_bps) * (1 - RESERVE_FRACTION))
 
 
 def even_rates(uplink_bps: int, downlink_bps: int) -> tuple[int, int]:
@@ -60,11 +49,6 @@ def even_rates(uplink_bps: int, downlink_bps: int) -> tuple[int, int]:
 
 def _smaller_limit(first_bps: int, second_bps: int) -> int:
     return min(filter(None, (first_bps, second_bps)), default=0)
-
-
-def planned_bps(rate_bps: float, other_bps: float) -> float:
-    """Return what of a budget is left for messages, at least 1, when the other direction uses its own; 0 for no limit."""
-    return max(1.0, rate_bps - UPKEEP_BPS - RECEIPT_FRACTION * other_bps) if rate_bps else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,52 +165,3 @@ class TokenBucket:
         self._level_bytes = min(self._allowed.burst_bytes, self._level_bytes + flowed_in)
         self._filled_at_s = now_s
         return self._level_bytes
-
-
-def batch_target_bytes(uplink_bps: float, interval_s: float) -> int:
-    """Return the bytes of video that one batch may have, at least 0, when one batch goes every `interval_s` seconds.
-
-    `uplink_bps` is what is planned for messages (`planned_bps`). Without a limit (0) a batch aims at REFERENCE_UPLINK_BPS.
-    """
-    rate_bps = uplink_bps or REFERENCE_UPLINK_BPS
-    return min(largest_payload_bytes(int(rate_bps)), payload_bytes(rate_bps * interval_s / 8))
-
-
-def payload_bytes(wire_bytes: float) -> int:
-    """Return how many of the `wire_bytes` of an interval, at least 0, are left for the batch or update that goes in it."""
-    return max(0, largest_message_bytes(wire_bytes) - MESSAGE_BYTES)
-
-
-def least_uplink_bps(interval_s: float) -> int:
-    """Return the smallest uplink budget, in bit/s, that carries a frame every `interval_s` seconds."""
-    return _least_bps(LEAST_BATCH_BYTES, interval_s)
-
-
-def least_downlink_bps(interval_s: float) -> int:
-    """Return the smallest downlink budget, in bit/s, that carries an update worth sending every `interval_s` seconds."""
-    return _least_bps(LEAST_UPDATE_BYTES, interval_s)
-
-
-def _least_bps(size_bytes: int, interval_s: float) -> int:
-    # Two segments' headers more than needed, because largest_message_bytes may miss the largest by so much.
-    wire_bytes = sent_bytes(size_bytes + MESSAGE_BYTES) + 2 * HEADER_BYTES
-    return int(wire_bytes * 8 / interval_s) + UPKEEP_BPS + 1
-
-
-def require_workable(uplink_bps: int, downlink_bps: int, interval_s: float) -> None:
-    """Refuse budgets that cannot carry anything useful; 0 is no limit and always works.
-
-    Raises:
-        ConfigurationError: a budget is negative or below the least, which the message names.
-    """
-    _require("uplink", uplink_bps, least_uplink_bps(interval_s), interval_s)
-    _require("downlink", downlink_bps, least_downlink_bps(interval_s), interval_s)
-
-
-def _require(direction: str, rate_bps: int, least_bps: int, interval_s: float) -> None:
-    if rate_bps == 0 or rate_bps >= least_bps:
-        return
-    raise ConfigurationError(
-        f"{direction} budget of {rate_bps / 1000:g} kbit/s carries nothing at one update every {interval_s:g} s: "
-        f"the least is {math.ceil(least_bps / 100) / 10:g} kbit/s, or let the server update less often"
-    )

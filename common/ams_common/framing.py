@@ -45,9 +45,12 @@ def receipt_bytes(size_bytes: int) -> int:
 
 
 def largest_message_bytes(wire_bytes: float) -> int:
-    """Return about how large a protobuf message may be so that `sent_bytes` of it is at most `wire_bytes`; at least 0."""
-    size_bytes = max(0, int(wire_bytes))
-    while size_bytes and sent_bytes(size_bytes) > wire_bytes:
-        # The excess shrinks by a factor of 20 each time.
-        size_bytes = max(0, size_bytes - max(1, sent_bytes(size_bytes) - int(wire_bytes)))
-    return size_bytes
+    """Return how large a protobuf message may be at most so that `sent_bytes` of it is at most `wire_bytes`; at least 0."""
+    stream = _largest(int(wire_bytes) - HEADER_BYTES, SEGMENT_BYTES, HEADER_BYTES)
+    return _largest(stream - _MESSAGE_HEADER_BYTES - 2 * _FRAME_HEADER_BYTES, _FRAME_BYTES, _FRAME_HEADER_BYTES)
+
+
+def _largest(total_bytes: int, step_bytes: int, extra_bytes: int) -> int:
+    """Return the largest size of which not more than `total_bytes` come with `extra_bytes` for each whole `step_bytes`."""
+    steps, rest_bytes = divmod(max(0, total_bytes), step_bytes + extra_bytes)
+    return steps * step_bytes + min(rest_bytes, step_bytes - 1)

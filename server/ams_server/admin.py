@@ -14,7 +14,7 @@ from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from ams_common.settings import PartConfig
 from ams_common.wire import MAX_BPS
-from ams_server.edge_session import DeviceBudget
+from ams_server.device_budget import DeviceBudget
 from ams_server.service import require_free
 
 GRACE_S = 1.0

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ams_common.budget import even_rates
 from ams_common.settings import PartConfig
-from ams_server.edge_session import DeviceBudget
+from ams_server.device_budget import DeviceBudget
 from ams_server.shares import fair_shares
 
 MOST_CEILINGS = 4096

@@ -6,7 +6,6 @@ from collections import OrderedDict
 
 import torch
 
-from ams_common.budget import require_workable
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
 from ams_common.layout import weights_digest
@@ -18,8 +17,9 @@ from ams_server.admin import DeviceState
 from ams_server.allotment import Allotment
 from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.checkpoints import CheckpointStore, session_identity
+from ams_server.device_budget import DeviceBudget, require_workable
 from ams_server.device_connection import DeviceConnection
-from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.edge_session import EdgeSession
 from ams_server.learners.factory import shortest_update_interval_s
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
@@ -93,7 +93,7 @@ class DeviceBackend:
             session = await asyncio.to_thread(self._checkpoints.restored, hello.device_id, make)
         elif session.codec.name != codec:
             fresh = await asyncio.to_thread(self._new_session, hello, codec)
-            fresh.downlink = session.downlink
+            fresh.spending.downlink = session.spending.downlink
             session = fresh
         connection = DeviceConnection(
             session,
@@ -123,8 +123,9 @@ class DeviceBackend:
         Raises:
             RefusedError: they carry nothing.
         """
-        self._require_workable(budget.uplink_bps, budget.downlink_bps)
-        self._allotment.ask(device_id, DeviceBudget(uplink_bps=budget.uplink_bps, downlink_bps=budget.downlink_bps))
+        asked = DeviceBudget(uplink_bps=budget.uplink_bps, downlink_bps=budget.downlink_bps)
+        self._require_workable(asked)
+        self._allotment.ask(device_id, asked)
 
     def keep_sessions(self) -> None:
         """Have all sessions written to disk; to be called when nobody trains any more."""
@@ -160,16 +161,16 @@ class DeviceBackend:
         for what, asked, offered in wanted:
             if asked and asked != offered:
                 raise ConfigurationError(f"this server has no {what} {asked!r}, it serves {offered!r}")
-        self._require_workable(hello.uplink_bps, hello.downlink_bps)
+        self._require_workable(_asked(hello))
         held = self._allotment.preview(hello.device_id, _asked(hello))
         try:
-            self._require_workable(held.uplink_bps, held.downlink_bps)
+            self._require_workable(held)
         except RefusedError as error:
             raise RefusedError("busy", f"the server's caps leave too little for one more device: {error}") from error
 
-    def _require_workable(self, uplink_bps: int, downlink_bps: int) -> None:
+    def _require_workable(self, budget: DeviceBudget) -> None:
         try:
-            require_workable(uplink_bps, downlink_bps, shortest_update_interval_s(self._settings))
+            require_workable(budget, shortest_update_interval_s(self._settings))
         except ConfigurationError as error:
             raise RefusedError("budget_too_small", str(error)) from error
 

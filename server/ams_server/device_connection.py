@@ -21,7 +21,8 @@ from ams_common.session.greeting import (
 )
 from ams_common.session.server import BatchArrived, BudgetWanted, ServerEvent, SnapshotWanted
 from ams_server.admin import DeviceState
-from ams_server.edge_session import DeviceBudget, EdgeSession, Mirror
+from ams_server.device_budget import DeviceBudget
+from ams_server.edge_session import EdgeSession, Mirror
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
 
@@ -47,14 +48,14 @@ class DeviceConnection:
         """What is known of the device."""
         self._clock = clock
         self._connected_at_s = clock.now_s()
-        self._spent_before_bytes = session.downlink.spent_bytes
+        self._spent_before_bytes = session.spending.downlink.spent_bytes
         self._received_bytes = 0
         self._on_ask = on_ask
         self._start = start
         self._hello = hello
         self._outlet = outlet
         self._scheduler = scheduler
-        self.downlink = session.downlink
+        self.downlink = session.spending.downlink
         """Budget of the device."""
         self._on_close = on_close
         self._entry = threading.Lock()
@@ -100,7 +101,7 @@ class DeviceConnection:
 
     def observe_downlink(self, flight: Flight) -> None:
         """Take how long an update took to the device."""
-        self.session.downlink_speed.observe(flight)
+        self.session.spending.link_speed.observe(flight)
 
     def state(self, asked: DeviceBudget, held: DeviceBudget) -> DeviceState:
         """Return what the device, which asks for `asked` and has `held`, has used since it connected."""

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from ams_common.budget import MESSAGE_BYTES, TokenBucket
+from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flight, Flights
@@ -33,6 +33,8 @@ from ams_common.session.server import HelloReceived, ServerEvent, ServerSession
 from ams_common.wire import client_message_from_proto, server_message_to_proto
 
 HELLO_TIMEOUT_S = 10.0
+CHUNK_FIELDS_BYTES = 32
+"""What is in a chunk beside its data, at most."""
 END_TIMEOUT_S = 2.0
 """Time that an edge has to take the last message of a stream."""
 
@@ -243,7 +245,7 @@ class DeviceStream:
     def _fit_chunk(self) -> None:
         """See that the next chunk fits the burst: the budget may have become smaller since it was made."""
         if self._connection is not None:
-            self._session.split_chunk(max(1, self._connection.downlink.largest_message_bytes - MESSAGE_BYTES))
+            self._session.split_chunk(max(1, self._connection.downlink.largest_message_bytes - CHUNK_FIELDS_BYTES))
 
     def _wait_s(self, message: ServerMessage, wire_bytes: int) -> float:
         """Return the seconds until a message may go; the last one of a stream does not wait."""

@@ -13,22 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ams_common.budget import LEAST_UPDATE_BYTES, TokenBucket, allowance, largest_payload_bytes, payload_bytes, planned_bps
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
-from ams_common.link_speed import LinkSpeed
-from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control, FrameBatch, ModelManifest, Update
+from ams_common.messages import Control, FrameBatch, ModelManifest, Update
 from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
 from ams_common.video_formats import VIDEO_FORMATS, can_decode
 from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
-from ams_server.frame_size import FrameConfig, FrameSize
+from ams_server.device_budget import DeviceBudget
 from ams_server.learners.base import LabelledFrames, Learner
 from ams_server.quantisation import QuantiserConfig, encoding_plan
-from ams_server.rate_control import RateControlConfig, parameter_limit, update_limit_bytes
 from ams_server.rounding import rounded_learnt
+from ams_server.spending import Spending
 from ams_server.state import State, integer, numbers, part_of, prefixed
 from ams_server.teachers.base import Teacher
 from ams_server.trainer import PhaseResult
@@ -43,8 +41,6 @@ MAX_BATCH_FRAMES = 600
 """Frames in one batch at most: ten minutes at one frame a second."""
 MAX_BATCH_PIXELS = 1 << 25
 """Pixels in one batch at most, half as many again as an edge keeps between two batches."""
-EXPECTED_BITS_PER_PARAMETER = 24.0
-"""Size of a changed parameter in an update, until the first update has shown it."""
 LEAST_BITS_PER_PARAMETER, MOST_BITS_PER_PARAMETER = 1e-3, 1e6
 """Changes of zero compress to nearly nothing, and an update of very few parameters is mostly headers."""
 LAST_VERSION = 2**53
@@ -52,24 +48,6 @@ LAST_VERSION = 2**53
 
 BEFORE_ALL_US = -(2**62)
 """Earlier than any capture time, which may be negative."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceBudget:
-    """What one device may use, in bit/s; 0 for no limit."""
-
-    uplink_bps: int
-    downlink_bps: int
-
-    @property
-    def planned_uplink_bps(self) -> float:
-        """Part of the uplink that batches may be planned for; 0 for no limit."""
-        return planned_bps(self.uplink_bps, self.downlink_bps)
-
-    @property
-    def planned_downlink_bps(self) -> float:
-        """Part of the downlink that updates may be planned for; 0 for no limit."""
-        return planned_bps(self.downlink_bps, self.uplink_bps)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,13 +69,11 @@ class EdgeSession:
 
     device_id: str
     manifest: ModelManifest
-    budget: DeviceBudget
-    frames: FrameConfig
+    spending: Spending
     teacher: Teacher
     learner: Learner
     codec: UpdateCodec
     quantiser: QuantiserConfig
-    rate_control: RateControlConfig
     clock: Clock
 
     def __post_init__(self) -> None:
@@ -105,28 +81,27 @@ class EdgeSession:
         self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
         self.lock = threading.Lock()
         """Held while mirror and trainer do not belong together, and by those who need them to."""
-        self.downlink = TokenBucket(allowance(self.budget.downlink_bps), self.clock)
-        """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
-        self.downlink_speed = LinkSpeed()
-        """What the link carries, as far as updates have shown it."""
+        self.learner.least_interval_s = self.spending.least_interval_s
         self._rounded_version = 0
         """Version at which the mirror is rounded; the starting weights are."""
         self.steps_taken = 0
         """Optimiser steps so far, those of undone phases included."""
-        self._frame_size = FrameSize(self.frames, (self.manifest.width, self.manifest.height))
         self._run_id = b""
         self._teacher_to_student = self.teacher.classes.lookup_into(self.manifest.classes)
         self._newest_batch_id = 0
         self._newest_capture_us = BEFORE_ALL_US
         self._newest_arrived_s = 0.0
         self._label_ms = 0.0
-        self._bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
+
+    @property
+    def budget(self) -> DeviceBudget:
+        """What the device may use."""
+        return self.spending.budget
 
     def change_budget(self, budget: DeviceBudget) -> None:
-        """Keep to `budget` from now on; debts stay."""
-        if budget.downlink_bps != self.budget.downlink_bps:
-            self.downlink.change(allowance(budget.downlink_bps))
-        self.budget = budget
+        """Keep to `budget` from now on: the next `control` and the next update do; debts stay."""
+        self.spending.change_budget(budget)
+        self.learner.least_interval_s = self.spending.least_interval_s
 
     def state(self) -> State:
         """Return all that a later session of this device needs to go on from the mirror: copies, or what never changes.
@@ -138,7 +113,7 @@ class EdgeSession:
         return {
             "version": np.array(self.mirror.version, np.int64),
             "weights": self.mirror.weights,
-            "bits_per_parameter": np.array(self._bits_per_parameter, np.float64),
+            "bits_per_parameter": np.array(self.spending.bits_per_parameter, np.float64),
             **prefixed("update", updates),
             **prefixed("learner", self.learner.state()),
         }
@@ -154,7 +129,7 @@ class EdgeSession:
             raise ModelError("state has no float32 weights")
         self.learner.trainer.adopt(weights)
         self.learner.load_state(part_of(state, "learner"))
-        self._bits_per_parameter = max(
+        self.spending.bits_per_parameter = max(
             LEAST_BITS_PER_PARAMETER, float(numbers(state, "bits_per_parameter", (), most=MOST_BITS_PER_PARAMETER))
         )
         version = integer(state, "version", most=LAST_VERSION)
@@ -184,16 +159,8 @@ class EdgeSession:
 
     def control(self) -> Control:
         """Return what the device should do from now on."""
-        learner = self.learner
-        cadence = learner.cadence(self.budget.planned_uplink_bps or learner.reference_uplink_bps)
-        frames_a_batch = max(1.0, learner.sampling_hz * cadence.interval_s)
-        width, height = self._frame_size.choose(8 * cadence.video_bytes / frames_a_batch)
         return Control(
-            sampling_hz=learner.sampling_hz,
-            batch_interval_s=cadence.interval_s,
-            batch_bytes=min(MAX_BATCH_BYTES, cadence.video_bytes),
-            frame_width=width,
-            frame_height=height,
+            **self.spending.uplink_plan(self.learner)._asdict(),
             video_codecs=tuple(filter(can_decode, VIDEO_FORMATS)),
             uplink_bps=self.budget.uplink_bps,
             downlink_bps=self.budget.downlink_bps,
@@ -212,7 +179,8 @@ class EdgeSession:
             self._start_run(run_id)
         started_s = self.clock.now_s()
         most_frames = min(MAX_BATCH_FRAMES, max(2, MAX_BATCH_PIXELS // (batch.width * batch.height)))
-        images = decode_frames(batch, max_pixels=self._frame_size.most_pixels, max_frames=most_frames)
+        images = decode_frames(batch, max_pixels=self.spending.frame_size.most_pixels, max_frames=most_frames)
+        self.spending.batch_came(batch.payload_bytes)
         times_us = batch.capture_times_us
         labels = self._teacher_to_student[self.teacher.label(images, [time_us / 1e6 for time_us in times_us])]
         self.learner.take(LabelledFrames(images=images, labels=labels, capture_times_us=times_us))
@@ -237,7 +205,7 @@ class EdgeSession:
         phase had to be undone, by `stopping` for example; weights and moments are then as before.
         """
         started_s = self.clock.now_s()
-        result = self.learner.learn(self._parameter_limit(), stopping)
+        result = self.learner.learn(self.spending.update_plan(self.learner).parameters, stopping)
         self.steps_taken += result.steps
         if result.failure:
             logger.warning("device %s: a training phase was undone: %s", self.device_id, result.failure)
@@ -281,19 +249,6 @@ class EdgeSession:
             recent_updates=(*base.recent_updates, update)[-KEPT_UPDATES:],
         )
 
-    def _parameter_limit(self) -> int:
-        return parameter_limit(self.rate_control, self.codec, self._update_limit_bytes(), self._bits_per_parameter)
-
-    def _update_limit_bytes(self) -> int | None:
-        budget_bps, interval_s = self.budget.planned_downlink_bps, self.learner.update_interval_s
-        limit_bytes = update_limit_bytes(self.downlink, budget_bps, interval_s)
-        usable_bps = self.downlink_speed.usable_bps(budget_bps)
-        if usable_bps == budget_bps:
-            return limit_bytes
-        # A link that is slower than the budget takes one interval for one interval's update, whatever was saved.
-        carried_bytes = max(LEAST_UPDATE_BYTES, payload_bytes(usable_bps * interval_s / 8))
-        return carried_bytes if limit_bytes is None else min(limit_bytes, carried_bytes)
-
     def _encode(self, base: Float32Array, indices: Int64Array) -> tuple[bytes, Float32Array, int]:
         """Return the coded update, the weights that it decodes to, from which training goes on, and how many it changes.
 
@@ -301,33 +256,27 @@ class EdgeSession:
             ModelError: a weight or its change is more than the codec can express.
         """
         trainer = self.learner.trainer
-        vector, plan = trainer.vector(), self._plan()
+        spend = self.spending.update_plan(self.learner)
+        vector, plan = trainer.vector(), self._encoding_plan(spend.limit_bytes)
         payload = self.codec.encode(base, vector, indices, plan)
-        if len(indices):
-            self._bits_per_parameter = 8 * len(payload) / len(indices)
-        while len(payload) > self._most_bytes and len(indices) > 1:
+        while len(payload) > spend.largest_bytes and len(indices) > 1:
             # A codec that keeps no limit, with changes that are harder to code than the last ones.
-            indices = largest_changes(base, vector, indices, int(0.95 * len(indices) * self._most_bytes / len(payload)))
+            indices = largest_changes(base, vector, indices, int(0.95 * len(indices) * spend.largest_bytes / len(payload)))
             payload = self.codec.encode(base, vector, indices, plan)
+        self.spending.update_made(len(payload), len(indices))
         update = self.codec.decode(payload, base)
         weights = apply_update(base, update)
         trainer.adopt(weights)
         return payload, weights, len(update.indices)
 
-    @property
-    def _most_bytes(self) -> int:
-        """Bytes that an update may have at most, so that the burst of the budget holds it."""
-        rate_bps = self.budget.downlink_bps
-        return largest_payload_bytes(rate_bps) if rate_bps else MAX_UPDATE_BYTES
-
-    def _plan(self) -> EncodingPlan:
+    def _encoding_plan(self, limit_bytes: int | None) -> EncodingPlan:
         trainer = self.learner.trainer
         return encoding_plan(
             self.quantiser,
             self.manifest.layout,
             trainer.squared_gradients(),
             usual_change=trainer.usual_change,
-            limit_bytes=self._update_limit_bytes(),
+            limit_bytes=limit_bytes,
         )
 
 

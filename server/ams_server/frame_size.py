@@ -11,7 +11,8 @@ from ams_common.settings import PartConfig
 BITS_PER_PIXEL = 0.15
 """From here on larger frames are asked for."""
 LEAST_BITS_PER_PIXEL = 0.1
-"""Below this smaller frames are asked for; between the two the size stays, so that not every change of the rate changes it."""
+"""Below this smaller frames are asked for; between the two the size stays, so that not every change of the rate changes it.
+Fewer frames are asked for where the smallest ones would have less."""
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Sides of the frames relative to the student's."""
 MOST_PIXELS = 1 << 20
@@ -45,6 +46,12 @@ class FrameSize:
             grown, shrunk = self._largest(bits / BITS_PER_PIXEL), self._largest(bits / LEAST_BITS_PER_PIXEL)
             self._scale = min(max(self._scale, grown), shrunk)
         return self._size(self._scale)
+
+    @property
+    def least_bits(self) -> float:
+        """Bits that a frame of the smallest size that is asked for should have at least."""
+        width, height = self._size(SCALES[0])
+        return LEAST_BITS_PER_PIXEL * width * height
 
     @property
     def most_pixels(self) -> int:

@@ -62,6 +62,11 @@ class SamplingController:
         self._updated_s: float | None = None
 
     @property
+    def least_hz(self) -> float:
+        """Least frames per second."""
+        return self._config.min_sampling_hz
+
+    @property
     def rate_hz(self) -> float:
         """Frames per second of capture time that the edge should send now."""
         return self._rate_hz

@@ -10,11 +10,14 @@ from ams_common.classes import ClassSet, load_class_set
 from ams_common.clock import Clock
 from ams_common.messages import ModelManifest
 from ams_common.update_codec import create_codec
-from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.device_budget import DeviceBudget
+from ams_server.edge_session import EdgeSession
 from ams_server.flat_model import FlatModel
+from ams_server.frame_size import FrameSize
 from ams_server.learners.factory import create_learner
 from ams_server.rounding import rounded_start
 from ams_server.settings import AdaptationConfig
+from ams_server.spending import Spending
 from ams_server.students.export import build_manifest
 from ams_server.students.factory import create_student
 from ams_server.teachers.base import Teacher
@@ -68,16 +71,21 @@ def new_session(
 ) -> EdgeSession:
     """Return the session of a device that starts from `model` and is trained on `device`."""
     manifest = model.manifest
+    update_codec = create_codec(codec, manifest.layout)
     flat = FlatModel(copy.deepcopy(model.module), manifest.layout, device)
     return EdgeSession(
         device_id=device_id,
         manifest=manifest,
-        budget=budget,
-        frames=settings,
+        spending=Spending(
+            budget,
+            frame_size=FrameSize(settings, (manifest.width, manifest.height)),
+            rate_control=settings,
+            codec=update_codec,
+            clock=clock,
+        ),
         teacher=teacher,
         learner=create_learner(settings, flat, manifest),
-        codec=create_codec(codec, manifest.layout),
+        codec=update_codec,
         quantiser=settings,
-        rate_control=settings,
         clock=clock,
     )

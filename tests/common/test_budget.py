@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ams_common.budget import (
-    LEAST_BATCH_BYTES,
     LEAST_BURST_BYTES,
     MOST_DOWNLINK,
     MOST_UPLINK,
@@ -15,19 +14,11 @@ from ams_common.budget import (
     Allowance,
     TokenBucket,
     allowance,
-    batch_target_bytes,
     burst_bytes,
     even_rates,
-    largest_payload_bytes,
-    least_downlink_bps,
-    least_uplink_bps,
-    payload_bytes,
-    planned_bps,
-    require_workable,
 )
 from ams_common.clock import ManualClock
-from ams_common.errors import ConfigurationError
-from ams_common.framing import UPKEEP_BPS, receipt_bytes, sent_bytes
+from ams_common.framing import UPKEEP_BPS, receipt_bytes
 
 
 def bucket_of(rate_bps: int, burst_bytes: int, clock: ManualClock, reserve_bytes: int = 0) -> TokenBucket:
@@ -186,16 +177,6 @@ def test_the_burst_is_a_message_of_ten_seconds_and_the_reserve() -> None:
     assert limit.bps == 200_000 - UPKEEP_BPS
 
 
-@given(st.integers(4000, 10**8))
-def test_the_largest_payload_goes_at_once_and_leaves_the_reserve(rate_bps: int) -> None:
-    bucket = TokenBucket(allowance(rate_bps), ManualClock())
-    payload_bytes = largest_payload_bytes(rate_bps)
-    assert bucket.wait_s(sent_bytes(payload_bytes + 500)) == 0.0, "500 bytes of fields beside it"
-    limit = allowance(rate_bps)
-    assert sent_bytes(int(payload_bytes * 1.01) + 1500) > limit.burst_bytes - limit.reserve_bytes
-    assert payload_bytes < bucket.largest_message_bytes
-
-
 @given(st.integers(0, 10**7), st.integers(0, 10**7))
 def test_a_budget_is_held_to_what_the_other_one_can_acknowledge(uplink_bps: int, downlink_bps: int) -> None:
     up, down = even_rates(uplink_bps, downlink_bps)
@@ -221,48 +202,3 @@ def test_only_a_burst_whose_receipts_would_not_fit_is_smaller() -> None:
     assert allowance(200_000, 25_000).burst_bytes == pytest.approx(6_250 / RECEIPT_FRACTION, abs=1)
     assert allowance(100_000, 25_000) == allowance(100_000)
     assert allowance(25_000, 200_000) == allowance(25_000)
-
-
-def test_what_is_planned_leaves_room_for_everything_else() -> None:
-    assert planned_bps(100_000, 50_000) == 100_000 - 300 - 2_000
-    assert planned_bps(0, 50_000) == 0
-    assert planned_bps(100, 50_000) == 1
-
-
-def test_the_paper_s_budgets() -> None:
-    # 200 kbit/s over 10 s are 250,000 bytes; headers and 1,024 bytes of messages go off.
-    assert batch_target_bytes(200_000, 10.0) == payload_bytes(250_000)
-    assert payload_bytes(250_000) == pytest.approx(0.95 * 250_000 - 1024, rel=0.002)
-
-
-def test_no_batch_is_larger_than_the_burst_however_long_the_interval() -> None:
-    assert batch_target_bytes(200_000, 600.0) == largest_payload_bytes(200_000)
-
-
-def test_no_limit_means_the_paper_s_uplink() -> None:
-    assert batch_target_bytes(0, 10.0) == batch_target_bytes(200_000, 10.0)
-
-
-def test_a_budget_below_the_overhead_leaves_nothing() -> None:
-    assert batch_target_bytes(100, 1.0) == 0
-    assert payload_bytes(-1e6) == 0
-
-
-@given(st.floats(0.5, 600))
-def test_the_least_budget_is_the_least(interval_s: float) -> None:
-    least = least_uplink_bps(interval_s)
-    assert least == least_downlink_bps(interval_s)
-    assert batch_target_bytes(planned_bps(least, 0), interval_s) >= LEAST_BATCH_BYTES
-    assert batch_target_bytes(planned_bps(least, 0) - 4000 / interval_s, interval_s) < LEAST_BATCH_BYTES
-    require_workable(least, least_downlink_bps(interval_s), interval_s)
-    require_workable(0, 0, interval_s)
-    with pytest.raises(ConfigurationError):
-        require_workable(least - 1, 0, interval_s)
-
-
-@pytest.mark.parametrize(
-    ("uplink_bps", "downlink_bps", "direction"), [(1000, 0, "uplink"), (0, 1000, "downlink"), (-5, 0, "uplink")]
-)
-def test_a_budget_that_carries_nothing_is_refused_with_the_least(uplink_bps: int, downlink_bps: int, direction: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^{direction} budget of .* every 10 s: the least is 4\.8 kbit/s"):
-        require_workable(uplink_bps, downlink_bps, 10.0)

@@ -20,8 +20,8 @@ def test_a_larger_message_takes_more_in_both_directions(size_bytes: int) -> None
 
 
 @given(st.floats(0, 10**7))
-def test_the_largest_message_fits_and_is_near_the_largest(wire_bytes: float) -> None:
+def test_the_largest_message_fits_and_is_the_largest(wire_bytes: float) -> None:
     size_bytes = largest_message_bytes(wire_bytes)
     assert size_bytes >= 0
     assert size_bytes == 0 or sent_bytes(size_bytes) <= wire_bytes
-    assert sent_bytes(int(size_bytes * 1.003) + 200) > wire_bytes
+    assert sent_bytes(size_bytes + 1) > wire_bytes

@@ -3,7 +3,7 @@ import pytest
 from tests.evaluation.replays import RATE_HZ, config, recording, stage, truth
 from tests.server.session_support import ColourTeacher, small_session
 
-from ams_common.budget import largest_payload_bytes
+from ams_common.budget import allowance
 from ams_common.iou import confusion_matrix, mean_iou
 from ams_eval.replay.device import Shown
 from ams_eval.replay.latency import NetworkConfig
@@ -11,6 +11,7 @@ from ams_eval.schemes import one_time
 from ams_eval.schemes.base import Stage
 from ams_eval.schemes.registry import parse_scheme
 from ams_server.learners.base import LabelledFrames
+from ams_server.wire_costs import largest_payload_bytes
 
 SPAN_S = 12.0
 
@@ -68,7 +69,9 @@ def test_a_budget_leaves_the_largest_changes_that_its_burst_holds() -> None:
     list(one_time.label(on))
     (update,) = on.journal.updates
     assert update.changed < on.model.manifest.layout.trainable_size
-    assert 0.8 * largest_payload_bytes(100_000) < update.payload_bytes <= largest_payload_bytes(100_000)
+    allowed = allowance(100_000)
+    most_bytes = largest_payload_bytes(allowed.burst_bytes - allowed.reserve_bytes)
+    assert 0.8 * most_bytes < update.payload_bytes <= most_bytes
 
 
 def test_training_that_failed_is_tried_again_with_the_next_batch() -> None:

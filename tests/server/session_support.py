@@ -13,7 +13,8 @@ from ams_common.messages import FrameBatch
 from ams_common.update_codec import DEFAULT_CODEC
 from ams_common.video_codec import encode_frames
 from ams_common.video_formats import VIDEO_CODEC
-from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.device_budget import DeviceBudget
+from ams_server.edge_session import EdgeSession
 from ams_server.settings import ServerSettings
 from ams_server.starting_model import StartingModel, new_session, starting_model
 from ams_server.teachers.base import Teacher

@@ -13,7 +13,7 @@ from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_server import command
 from ams_server.admin import DeviceState, admin_service
-from ams_server.edge_session import DeviceBudget
+from ams_server.device_budget import DeviceBudget
 
 TIMEOUT_S = 20.0
 CAMERA = DeviceState(

@@ -1,5 +1,5 @@
 from ams_server.allotment import MOST_CEILINGS, UNLIMITED, Allotment, CapConfig, describe
-from ams_server.edge_session import DeviceBudget
+from ams_server.device_budget import DeviceBudget
 
 
 def kbps(up: float, down: float) -> DeviceBudget:

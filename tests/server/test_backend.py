@@ -34,8 +34,9 @@ from ams_common.session.server import BatchArrived, BudgetWanted, EdgeDraining, 
 from ams_server import backend as backend_module
 from ams_server.backend import DeviceBackend, checkpoint_store
 from ams_server.checkpoint_writer import CheckpointWriter
+from ams_server.device_budget import DeviceBudget
 from ams_server.device_connection import DeviceConnection
-from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.edge_session import EdgeSession
 from ams_server.rounding import rounded_start
 from ams_server.scheduler import Scheduler
 from ams_server.students.export import student_vector
@@ -210,7 +211,7 @@ def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None
         (control,) = told.sent.all(Control)
         assert isinstance(control, Control)
         assert (control.uplink_bps, control.downlink_bps) == (150_000, 200_000)
-        assert control.batch_bytes < first.session.frames.frame_width + 150_000 * 2 / 8
+        assert control.batch_bytes < 150_000 / 8
         second.deliver(BudgetWanted(budget=Budget(uplink_bps=50_000, downlink_bps=100_000)))
         assert first.session.budget.uplink_bps == 200_000
         assert second.downlink.bps == 100_000 - UPKEEP_BPS

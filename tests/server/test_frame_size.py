@@ -1,5 +1,6 @@
 """How large the frames of a device should be."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,11 @@ def test_what_the_server_is_told_is_asked_for_whatever_the_bits() -> None:
     assert both.choose(1e3) == both.choose(1e9) == (640, 362)
     assert both.most_pixels == 640 * 362
     assert FrameSize(FrameConfig(frame_width=640), STUDENT).choose(1e9) == (640, 160)
+
+
+def test_the_smallest_frames_need_a_tenth_of_a_bit_for_each_pixel() -> None:
+    assert sizes().least_bits == pytest.approx(0.1 * 208 * 160)
+    assert FrameSize(FrameConfig(frame_width=640, frame_height=361), STUDENT).least_bits == pytest.approx(0.1 * 640 * 362)
 
 
 def test_a_large_student_gets_frames_of_its_size() -> None:

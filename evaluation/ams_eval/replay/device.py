@@ -142,7 +142,7 @@ class ReplayDevice:
     def _send_down(self, message: ServerMessage) -> None:
         proto = server_message_to_proto(message)
         parsed = server_message_from_proto(proto)
-        self._downlink.send(parsed, proto.ByteSize(), self._session.downlink, large=isinstance(message, Update))
+        self._downlink.send(parsed, proto.ByteSize(), self._session.spending.downlink, large=isinstance(message, Update))
 
     def _arrive_at_device(self, message: ServerMessage) -> None:
         match message:

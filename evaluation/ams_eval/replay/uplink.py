@@ -16,7 +16,7 @@ from ams_eval.replay.link import Link
 from ams_eval.replay.sending import PacedSender
 from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.update_book import UpdateBook
-from ams_server.edge_session import DeviceBudget
+from ams_server.device_budget import DeviceBudget
 
 _log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.replay.surroundings import Surroundings
 from ams_eval.replay.timeline import Timeline, VirtualClock
 from ams_eval.replay.torch_student import TorchStudent
-from ams_server.edge_session import DeviceBudget, EdgeSession
+from ams_server.device_budget import DeviceBudget
+from ams_server.edge_session import EdgeSession
 from ams_server.flat_model import FlatModel
 from ams_server.settings import AdaptationConfig
 from ams_server.starting_model import StartingModel, new_session

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ams_common.budget import REFERENCE_UPLINK_BPS
 from ams_common.classes import UInt8Array
 from ams_server.buffer import TrainingBuffer
-from ams_server.cadence import Cadence, batch_cadence
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
@@ -30,25 +29,28 @@ class AmsLearner:
     """Width and height of the student's input."""
 
     def __post_init__(self) -> None:
+        self.least_interval_s = 0.0
+        """What the budgets need."""
         self._last_labels: UInt8Array | None = None
         self._newest_capture_us: int | None = None
         self._trained_capture_us: int | None = None
-        self._due_us = 0.0
-        """Capture time from which the next phase has enough to learn; known once there was one."""
+        self._begun_us = 0.0
+        """Capture time from which the present interval counts; known once there was a phase."""
 
     @property
     def sampling_hz(self) -> float:
-        """Frames per second of capture time that the device should send now."""
+        """Frames per second of capture time that the scene asks for."""
         return self.sampling.rate_hz
 
-    def cadence(self, uplink_bps: float) -> Cadence:
-        """Return the cadence of a device that sends several batches for each update."""
-        return batch_cadence(self.pacing.interval_s, self.sampling.rate_hz, uplink_bps)
+    @property
+    def least_sampling_hz(self) -> float:
+        """Frames per second of capture time that are needed at least."""
+        return self.sampling.least_hz
 
     @property
     def update_interval_s(self) -> float:
-        """Seconds of capture time between two updates, T_update of the paper."""
-        return self.pacing.interval_s
+        """Seconds of capture time between two updates, T_update of the paper, longer where the budgets need it."""
+        return max(self.pacing.interval_s, self.least_interval_s)
 
     @property
     def reference_uplink_bps(self) -> float:
@@ -83,8 +85,13 @@ class AmsLearner:
         """Tell whether the update interval is over once the frames up to `newest_capture_us` have been taken."""
         if self._trained_capture_us is None:
             return True
-        early_us = 1e6 * EARLY_SHARE * self.pacing.interval_s
+        early_us = 1e6 * EARLY_SHARE * self.update_interval_s
         return newest_capture_us > self._trained_capture_us and newest_capture_us >= self._due_us - early_us
+
+    @property
+    def _due_us(self) -> float:
+        """Capture time from which the next phase has enough to learn, once there was one."""
+        return self._begun_us + 1e6 * self.update_interval_s
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Run one training phase on the buffer that changes at most `limit` trainable parameters."""
@@ -92,8 +99,8 @@ class AmsLearner:
         newest_us = self._newest_capture_us
         assert newest_us is not None, "nothing to learn"
         late_us = newest_us - self._due_us if self._trained_capture_us is not None else 0.0
-        interval_us = 1e6 * self.pacing.observe(self.sampling.rate_hz)
-        self._due_us = newest_us + interval_us - (late_us if abs(late_us) < interval_us else 0.0)
+        self.pacing.observe(self.sampling.rate_hz)
+        self._begun_us = newest_us - (late_us if abs(late_us) < 1e6 * self.update_interval_s else 0.0)
         self._trained_capture_us = newest_us
         return result
 

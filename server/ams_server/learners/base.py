@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from ams_common.classes import UInt8Array
-from ams_server.cadence import Cadence
 from ams_server.state import State
 from ams_server.trainer import PhaseResult, Trainer
 
@@ -35,12 +34,16 @@ class Learner(Protocol):
 
     @property
     def sampling_hz(self) -> float:
-        """Frames per second of capture time that the device should send now."""
+        """Frames per second of capture time that it wishes for; where the uplink is slow, the device sends fewer."""
         ...
 
-    def cadence(self, uplink_bps: float) -> Cadence:
-        """Return when and how much the device should send of what it samples, at a budget of `uplink_bps` bit/s, not 0."""
+    @property
+    def least_sampling_hz(self) -> float:
+        """Frames per second of capture time that it needs at least."""
         ...
+
+    least_interval_s: float
+    """Seconds of capture time from one update to the next at least, as the budgets need them; its owner sets it."""
 
     @property
     def update_interval_s(self) -> float:

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ams_common.budget import REFERENCE_UPLINK_BPS, batch_target_bytes
+from ams_common.budget import REFERENCE_UPLINK_BPS
 from ams_common.classes import ClassSet, UInt8Array
 from ams_common.iou import Int64Array, class_iou, confusion_matrix
-from ams_server.cadence import Cadence
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.learners.box_weights import box_weights
 from ams_server.learners.config import JustInTimeConfig
@@ -59,23 +58,26 @@ class JustInTimeLearner:
 
     def __post_init__(self) -> None:
         self.strides = StrideController(self.config)
+        self.least_interval_s = 0.0
+        """What the budgets need."""
         self._boxed = [label for label, name in enumerate(self.classes.names) if name in self.config.jit_box_classes]
         self._waiting: tuple[int, UInt8Array, UInt8Array] | None = None
         self._accuracy = math.nan
 
     @property
     def sampling_hz(self) -> float:
-        """Frames per second of capture time that the device should send now."""
-        return 1 / self.strides.period_s
+        """Frames per second of capture time: one for each update."""
+        return 1 / self.update_interval_s
 
-    def cadence(self, uplink_bps: float) -> Cadence:
-        """Return the cadence of a device that sends each frame as soon as it is sampled."""
-        return Cadence(self.strides.period_s, batch_target_bytes(uplink_bps, self.strides.period_s))
+    @property
+    def least_sampling_hz(self) -> float:
+        """Frames per second of capture time at the longest stride."""
+        return min(self.sampling_hz, self.config.jit_camera_hz / self.config.jit_max_stride)
 
     @property
     def update_interval_s(self) -> float:
         """Seconds of capture time between two updates if each frame leads to one."""
-        return self.strides.period_s
+        return max(self.strides.period_s, self.least_interval_s)
 
     @property
     def reference_uplink_bps(self) -> float:

@@ -1,0 +1,59 @@
+"""What a device's budgets must be at least."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ams_common.errors import ConfigurationError
+from ams_server.device_budget import (
+    LONGEST_INTERVAL_S,
+    WORKABLE_INTERVAL_S,
+    DeviceBudget,
+    least_interval_s,
+    require_workable,
+)
+
+
+def even(rate_bps: int) -> DeviceBudget:
+    return DeviceBudget(uplink_bps=rate_bps, downlink_bps=rate_bps)
+
+
+def test_a_large_budget_allows_any_interval_and_a_small_one_asks_for_seconds() -> None:
+    assert least_interval_s(DeviceBudget(uplink_bps=0, downlink_bps=0)) == 0.0
+    assert least_interval_s(even(1_000_000)) < 0.05
+    assert least_interval_s(even(10_000)) == pytest.approx(4.8, abs=0.3)
+    assert least_interval_s(even(5_000)) == pytest.approx(10, abs=0.3)
+    assert least_interval_s(even(1)) == LONGEST_INTERVAL_S
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**7), st.integers(0, 10**6))
+def test_a_larger_downlink_never_asks_for_longer_intervals(uplink_bps: int, downlink_bps: int, more_bps: int) -> None:
+    before = least_interval_s(DeviceBudget(uplink_bps=0, downlink_bps=downlink_bps))
+    assert least_interval_s(DeviceBudget(uplink_bps=0, downlink_bps=downlink_bps + more_bps)) <= before
+    assert least_interval_s(DeviceBudget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)) >= before, "it pays for receipts"
+
+
+@pytest.mark.parametrize(
+    ("uplink_bps", "downlink_bps", "direction", "least"),
+    [(1000, 0, "uplink", 4.6), (0, 1000, "downlink", 4.9), (-5, 0, "uplink", 4.6), (1000, 1000, "uplink", 4.6)],
+)
+def test_a_budget_that_carries_nothing_is_refused_with_the_least(
+    uplink_bps: int, downlink_bps: int, direction: str, least: float
+) -> None:
+    budget = DeviceBudget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
+    for interval_s in (0.2, 10.0):
+        with pytest.raises(ConfigurationError, match=rf"^{direction} budget of .* every 10 s: the least is {least} kbit/s"):
+            require_workable(budget, interval_s)
+
+
+@given(st.floats(0.1, 600))
+def test_the_least_budget_carries_an_update_in_time(update_interval_s: float) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        require_workable(DeviceBudget(uplink_bps=0, downlink_bps=1), update_interval_s)
+    least_bps = round(1000 * float(str(caught.value).split("the least is ")[1].split(" ")[0]))
+    require_workable(even(least_bps), update_interval_s)
+    interval_s = max(WORKABLE_INTERVAL_S, update_interval_s)
+    assert least_interval_s(even(least_bps)) <= interval_s
+    if interval_s < 100:
+        assert least_interval_s(even(least_bps - 100)) > 0.98 * interval_s
+    require_workable(even(0), update_interval_s)

@@ -1,0 +1,260 @@
+"""How a device's budgets are spent on batches and updates."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ams_common.budget import REFERENCE_UPLINK_BPS, even_rates
+from ams_common.clock import ManualClock
+from ams_common.flights import Flight
+from ams_common.framing import UPKEEP_BPS, sent_bytes
+from ams_common.layout import ParameterLayout, TensorSpec
+from ams_common.link_speed import SHARE
+from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES
+from ams_common.update_codec import create_codec
+from ams_server.device_budget import DeviceBudget, least_interval_s
+from ams_server.frame_size import FrameConfig, FrameSize
+from ams_server.rate_control import UNLIMITED_PARAMETERS, WORTHWHILE_UPDATE_BYTES, RateControlConfig
+from ams_server.spending import EXPECTED_BITS_PER_PARAMETER, SIZES_KEPT, Spending
+from ams_server.wire_costs import batch_cost, largest_payload_bytes, largest_video_bytes, update_cost
+
+LAYOUT = ParameterLayout((TensorSpec(name="weights", shape=(10,)),))
+STUDENT = (512, 256)
+"""13.1 kbit for a frame of this size are the least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Wishes as they are stated."""
+
+    sampling_hz: float = 1.0
+    least_sampling_hz: float = 0.1
+    update_interval_s: float = 10.0
+    reference_uplink_bps: float = REFERENCE_UPLINK_BPS
+
+
+def kbps(uplink: float, downlink: float) -> DeviceBudget:
+    return DeviceBudget(uplink_bps=round(1000 * uplink), downlink_bps=round(1000 * downlink))
+
+
+def spending(
+    budget: DeviceBudget, student: tuple[int, int] = STUDENT, *, clock: ManualClock | None = None, codec: str = "delta-rans"
+) -> Spending:
+    return Spending(
+        budget,
+        frame_size=FrameSize(FrameConfig(), student),
+        rate_control=RateControlConfig(),
+        codec=create_codec(codec, LAYOUT),
+        clock=clock or ManualClock(),
+    )
+
+
+@st.composite
+def budgets(draw: st.DrawFn) -> DeviceBudget:
+    """Return budgets as devices may have them."""
+    up, down = even_rates(draw(st.integers(5_000, 10**7)), draw(st.integers(5_000, 10**7)))
+    return DeviceBudget(uplink_bps=up, downlink_bps=down)
+
+
+@st.composite
+def wishes_for(draw: st.DrawFn, budget: DeviceBudget) -> Wanted:
+    """Return wishes that keep to the least interval of `budget`."""
+    sampling_hz = draw(st.floats(0.1, 10))
+    return Wanted(
+        sampling_hz=sampling_hz,
+        least_sampling_hz=draw(st.floats(0.02, sampling_hz)),
+        update_interval_s=max(draw(st.floats(0.3, 60)), least_interval_s(budget)),
+    )
+
+
+def students() -> st.SearchStrategy[tuple[int, int]]:
+    return st.sampled_from([(64, 32), (208, 160), STUDENT, (1024, 512), (2049, 1025)])
+
+
+@given(st.data(), budgets(), students(), st.lists(st.floats(0, 1), max_size=2 * SIZES_KEPT))
+def test_what_is_planned_never_exceeds_either_budget(
+    data: st.DataObject, budget: DeviceBudget, student: tuple[int, int], used: list[float]
+) -> None:
+    wishes, account = data.draw(wishes_for(budget)), spending(budget, student)
+    for part in used:
+        update, batch = account.update_plan(wishes), account.uplink_plan(wishes)
+        assert update.limit_bytes is not None
+        account.update_made(int(part * update.limit_bytes), 1)
+        account.batch_came(int(part * batch.batch_bytes))
+    batch, update = account.uplink_plan(wishes), account.update_plan(wishes)
+    assert update.limit_bytes is not None
+    sizes_bytes = [int(part * update.limit_bytes) for part in used[-SIZES_KEPT:]] or [update.limit_bytes]
+    frames = max(1, round(batch.sampling_hz * batch.batch_interval_s))
+    batches_bps = 8 * batch_cost(batch.batch_bytes, frames).up_bytes / batch.batch_interval_s
+    interval_s = max(wishes.update_interval_s, batch.batch_interval_s)
+    answers_bps = 8 * update_cost(max(sizes_bytes)).up_bytes / interval_s
+    assert batches_bps + answers_bps + UPKEEP_BPS <= budget.uplink_bps + 1e-6
+    coming_bytes = max((int(part * batch.batch_bytes) for part in used[-SIZES_KEPT:]), default=batch.batch_bytes)
+    receipts_bps = 8 * batch_cost(coming_bytes, frames).down_bytes / batch.batch_interval_s
+    updates_bps = 8 * update_cost(update.limit_bytes).down_bytes / interval_s
+    assert updates_bps + receipts_bps + UPKEEP_BPS <= budget.downlink_bps + 1e-6
+    assert update.limit_bytes <= update.largest_bytes
+
+
+@given(st.data(), budgets(), students())
+def test_an_uplink_is_used_to_95_percent(data: st.DataObject, budget: DeviceBudget, student: tuple[int, int]) -> None:
+    wishes, account = data.draw(wishes_for(budget)), spending(budget, student)
+    batch, update = account.uplink_plan(wishes), account.update_plan(wishes)
+    assert update.limit_bytes is not None
+    frames = max(1, round(batch.sampling_hz * batch.batch_interval_s))
+    assume(frames > 1 or batch.batch_interval_s <= 2.0)
+    assume(batch.batch_bytes < MAX_BATCH_BYTES and batch.batch_interval_s <= 10.0)
+    wire_bytes = batch_cost(batch.batch_bytes, frames).up_bytes
+    interval_s = max(wishes.update_interval_s, batch.batch_interval_s)
+    answers_bytes = update_cost(update.limit_bytes).up_bytes * batch.batch_interval_s / interval_s
+    assert 8 * (wire_bytes + answers_bytes) / batch.batch_interval_s + UPKEEP_BPS >= 0.95 * budget.uplink_bps
+
+
+@given(st.data(), budgets(), students())
+def test_an_update_is_worth_sending_at_the_interval_that_the_budgets_need(
+    data: st.DataObject, budget: DeviceBudget, student: tuple[int, int]
+) -> None:
+    account = spending(budget, student)
+    update = account.update_plan(data.draw(wishes_for(budget)))
+    assert update.limit_bytes is not None
+    assert update.limit_bytes >= WORTHWHILE_UPDATE_BYTES
+    assert account.least_interval_s == least_interval_s(budget)
+
+
+@given(st.data(), budgets(), students(), st.floats(1.1, 4))
+def test_more_budget_never_brings_less(
+    data: st.DataObject, budget: DeviceBudget, student: tuple[int, int], factor: float
+) -> None:
+    wishes, account = data.draw(wishes_for(budget)), spending(budget, student)
+    batch, update = account.uplink_plan(wishes), account.update_plan(wishes)
+    more = spending(replace(budget, downlink_bps=int(factor * budget.downlink_bps)), student).update_plan(wishes)
+    assert update.limit_bytes is not None
+    assert more.limit_bytes is not None
+    assert more.parameters >= update.parameters
+    assert more.limit_bytes >= update.limit_bytes
+    assert more.largest_bytes >= update.largest_bytes
+    richer = spending(replace(budget, uplink_bps=int(factor * budget.uplink_bps)), student).uplink_plan(wishes)
+    assert richer.sampling_hz >= batch.sampling_hz
+    assert (richer.batch_bytes + 1) / richer.batch_interval_s >= batch.batch_bytes / batch.batch_interval_s, "but for rounding"
+
+
+@given(st.data(), budgets(), students())
+def test_frames_are_left_out_before_they_get_too_coarse(
+    data: st.DataObject, budget: DeviceBudget, student: tuple[int, int]
+) -> None:
+    wishes, account = data.draw(wishes_for(budget)), spending(budget, student)
+    batch = account.uplink_plan(wishes)
+    assert wishes.least_sampling_hz <= batch.sampling_hz <= wishes.sampling_hz
+    if batch.sampling_hz > wishes.least_sampling_hz:
+        frames = max(1, round(batch.sampling_hz * batch.batch_interval_s))
+        assert 8 * batch.batch_bytes / frames >= 0.7 * account.frame_size.least_bits
+
+
+def test_without_a_limit_batches_aim_at_the_rate_of_the_paper_and_updates_at_nothing() -> None:
+    account = spending(kbps(0, 0))
+    assert account.least_interval_s == 0.0
+    assert account.update_plan(Wanted()) == (None, UNLIMITED_PARAMETERS, MAX_UPDATE_BYTES)
+    batch = account.uplink_plan(Wanted())
+    assert (batch.sampling_hz, batch.batch_interval_s) == (1.0, 1.0)
+    assert batch.batch_bytes == largest_video_bytes(REFERENCE_UPLINK_BPS / 8, 1)
+    assert account.uplink_plan(Wanted(sampling_hz=30)).sampling_hz == 30, "bits do not limit what has no limit"
+
+
+def test_an_uplink_alone_by_hand() -> None:
+    # 12 kB take 2 s at 47.7 kbit/s.
+    batch = spending(kbps(48, 0), (208, 160)).uplink_plan(Wanted())
+    assert batch.batch_interval_s == 2.0
+    assert batch.batch_bytes == largest_video_bytes((48_000 - UPKEEP_BPS) * 2 / 8, 2)
+    assert 8 * batch.batch_bytes / 2 == pytest.approx(0.92 * 48_000, rel=0.01)
+
+
+def test_half_the_frames_where_all_would_have_half_the_bits() -> None:
+    student = spending(kbps(7, 0)).uplink_plan(Wanted())
+    assert (student.frame_width, student.frame_height) == STUDENT
+    assert student.sampling_hz == pytest.approx(0.43, abs=0.03)
+    assert spending(kbps(7, 0), (208, 160)).uplink_plan(Wanted()).sampling_hz == 1.0, "its frames need a quarter of the bits"
+    assert spending(kbps(7, 0)).uplink_plan(Wanted(least_sampling_hz=0.8)).sampling_hz == 0.8
+
+
+def test_a_rare_large_frame_may_have_the_bits_that_it_needs() -> None:
+    batch = spending(kbps(25, 0), (1920, 1088)).uplink_plan(Wanted())
+    assert batch.sampling_hz < 0.2
+    assert 8 * batch.batch_bytes >= 0.9 * 0.1 * 1920 * 1088
+
+
+def test_a_changed_budget_counts_for_the_next_batch_and_update() -> None:
+    clock = ManualClock()
+    account, wishes = spending(kbps(200, 100), clock=clock), Wanted()
+    account.uplink_plan(wishes)
+    account.batch_came(5_000)
+    account.update_made(5_000, 100)
+    account.change_budget(kbps(50, 25))
+    fresh = spending(kbps(50, 25))
+    fresh.bits_per_parameter = account.bits_per_parameter
+    assert account.uplink_plan(wishes)[:3] == fresh.uplink_plan(wishes)[:3]
+    assert account.update_plan(wishes) == fresh.update_plan(wishes)
+    account.downlink.spend(60_000)
+    account.change_budget(kbps(200, 100))
+    assert account.update_plan(wishes).limit_bytes == WORTHWHILE_UPDATE_BYTES, "debts stay"
+    clock.sleep(100)
+    assert account.update_plan(wishes) == spending(kbps(200, 100)).update_plan(wishes)
+
+
+def test_receipts_are_those_of_the_sizes_of_late() -> None:
+    account, wishes = spending(kbps(50, 200)), Wanted()
+    before = account.uplink_plan(wishes)
+    for _ in range(SIZES_KEPT):
+        account.update_made(20_000, 100)
+    after = account.uplink_plan(wishes)
+    saved_bytes = update_cost(largest_payload_bytes(200_000 * 10 / 8)).up_bytes - update_cost(32_768).up_bytes
+    assert after.batch_bytes - before.batch_bytes == pytest.approx(saved_bytes * 0.2, rel=0.1), "two seconds of ten"
+    account.update_made(20_001, 100)
+    assert account.uplink_plan(wishes) == after, "a little more or less changes nothing"
+    account.update_made(10**6, 100)
+    assert account.uplink_plan(wishes).batch_bytes == before.batch_bytes
+    limit = account.update_plan(wishes).limit_bytes
+    account.batch_came(1000)
+    more = account.update_plan(wishes).limit_bytes
+    assert limit is not None
+    assert more is not None
+    assert more > limit
+
+
+@pytest.mark.parametrize("downlink", [0, 60])
+def test_a_slow_link_limits_updates_to_what_it_carries(downlink: float) -> None:
+    account = spending(kbps(0, downlink))
+    account.link_speed.observe(Flight(wire_bytes=25_000, duration_s=20.0, behind=True))
+    carried_bytes = largest_payload_bytes((SHARE * 10_000 - UPKEEP_BPS) * 10 / 8)
+    assert account.update_plan(Wanted()).limit_bytes == carried_bytes
+    account.link_speed.observe(Flight(wire_bytes=5_000, duration_s=600.0, behind=True))
+    assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
+
+
+def test_a_codec_that_keeps_no_limit_changes_as_many_parameters_as_the_last_update_says() -> None:
+    account = spending(kbps(0, 12), codec="gap-zstd")
+    limit = account.update_plan(Wanted()).limit_bytes
+    assert limit is not None
+    assert account.update_plan(Wanted()).parameters == int(8 * limit / EXPECTED_BITS_PER_PARAMETER)
+    account.update_made(1000, 500)
+    assert account.update_plan(Wanted()).parameters == int(8 * limit / 16)
+    account.update_made(50, 0)
+    assert account.bits_per_parameter == 16, "an update of nothing says nothing"
+
+
+@given(st.integers(5_000, 10**8))
+def test_the_largest_update_goes_at_once_and_leaves_the_reserve(downlink_bps: int) -> None:
+    account = spending(DeviceBudget(uplink_bps=0, downlink_bps=downlink_bps))
+    largest_bytes = account.update_plan(Wanted()).largest_bytes
+    assert account.downlink.wait_s(sent_bytes(largest_bytes + 160)) == 0.0
+    assert sent_bytes(largest_bytes + 600) > account.downlink.room_bytes
+
+
+def test_updates_wait_for_frames_that_are_more_seldom() -> None:
+    account = spending(kbps(100, 100))
+    seldom = account.update_plan(Wanted(sampling_hz=0.2, update_interval_s=2.0)).limit_bytes
+    often = account.update_plan(Wanted(update_interval_s=2.0)).limit_bytes
+    assert seldom is not None
+    assert often is not None
+    assert seldom > 2 * often
