@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from ams_common.classes import UInt8Array
@@ -30,7 +29,7 @@ from ams_server.buffer import TrainingBuffer
 from ams_server.flat_model import FlatModel
 from ams_server.learners.base import at_size
 from ams_server.learners.factory import buffer_capacity
-from ams_server.learners.just_in_time import best_labels
+from ams_server.learners.prediction import student_labels
 from ams_server.presets import PRESETS
 from ams_server.quantisation import encoding_plan
 from ams_server.rate_control import parameter_limit
@@ -73,9 +72,7 @@ class Loop:
 
     def labels(self, image: UInt8Array) -> UInt8Array:
         """Return the student's labels of an image of its size."""
-        with torch.no_grad():
-            logits = self.trainer.logits(torch.tensor(image).permute(2, 0, 1)[None])
-        return best_labels(logits, image.shape[:2])
+        return student_labels(self.trainer, image)
 
     def update(self, buffer: TrainingBuffer) -> None:
         """Train for a phase and go on from what an edge decodes."""

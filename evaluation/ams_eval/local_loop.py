@@ -20,7 +20,8 @@ from ams_eval.profile import Profile
 from ams_eval.references import PackedReferences
 from ams_eval.scores import Score, ScoreBuilder
 from ams_server.learners.base import LabelledFrames
-from ams_server.learners.just_in_time import JustInTimeLearner, best_labels
+from ams_server.learners.just_in_time import JustInTimeLearner
+from ams_server.learners.prediction import student_labels
 from ams_server.teachers.base import Teacher
 
 TEACHER, TRAINING, STUDENT = "teacher", "training", "student"
@@ -153,11 +154,8 @@ class _Pass:
             human=self._human.build(),
         )
 
-    @torch.inference_mode()
     def _predicted(self, frame: Frame) -> UInt8Array:
-        width, height = self._course.size
-        images = torch.from_numpy(frame.rgb(width, height)).permute(2, 0, 1)[None]
-        return best_labels(self._learner.trainer.logits(images), (height, width))
+        return student_labels(self._learner.trainer, frame.rgb(*self._course.size))
 
     @contextlib.contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -13,8 +13,10 @@ from ams_common.classes import UInt8Array
 from ams_common.clock import ManualClock
 from ams_eval.local_loop import STUDENT, Course, _Pass, distil, rehearse, run_unchanged
 from ams_eval.references import PackedReferences, Reference
-from ams_server.learners.just_in_time import JustInTimeLearner, best_labels
+from ams_server.learners.just_in_time import JustInTimeLearner
+from ams_server.learners.prediction import student_labels
 from ams_server.teachers.base import Teacher
+from ams_server.trainer import Trainer
 
 LABEL_S, JUDGE_S, SHOW_S = 0.05, 0.01, 0.002
 
@@ -52,14 +54,14 @@ def course(frames: int, *, teacher: Teacher | None = None, clock: ManualClock | 
     )
 
 
-def slow_labels(clock: ManualClock, logits: Tensor, size: tuple[int, int]) -> UInt8Array:
+def slow_labels(clock: ManualClock, trainer: Trainer, image: UInt8Array) -> UInt8Array:
     clock.sleep(SHOW_S)
-    return best_labels(logits, size)
+    return student_labels(trainer, image)
 
 
 def test_frames_steps_and_times_are_those_of_a_hand_run_of_algorithm_1(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
-    monkeypatch.setattr("ams_eval.local_loop.best_labels", lambda logits, size: slow_labels(clock, logits, size))
+    monkeypatch.setattr("ams_eval.local_loop.student_labels", lambda trainer, image: slow_labels(clock, trainer, image))
     model = jit_learner(jit_min_stride=2, jit_max_stride=8, jit_max_updates=3)
     learner = ScriptedLearner(trainer=model.trainer, config=model.config, classes=model.classes, size=model.size, loss_stride=1)
     learner.clock = clock

@@ -1,10 +1,8 @@
 """The student in PyTorch, in the place of ONNX Runtime on the device of a replay."""
 
-import torch
-
 from ams_common.classes import UInt8Array
 from ams_common.model_file import StoredModel
-from ams_server.learners.just_in_time import best_labels
+from ams_server.learners.prediction import student_labels
 from ams_server.trainer import Trainer
 
 
@@ -16,10 +14,9 @@ class TorchStudent:
         self._trainer = trainer
         self._digest = b""
 
-    @torch.inference_mode()
     def labels(self, held: StoredModel, image: UInt8Array) -> UInt8Array:
         """Return the labels, uint8 [H, W], of an RGB picture, uint8 [H, W, 3], by the model that the device holds."""
         if held.weights_digest != self._digest:
             self._trainer.model.load(held.vector)
             self._digest = held.weights_digest
-        return best_labels(self._trainer.logits(torch.from_numpy(image).permute(2, 0, 1)[None]), image.shape[:2])
+        return student_labels(self._trainer, image)

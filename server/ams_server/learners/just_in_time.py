@@ -21,8 +21,9 @@ from ams_common.iou import Int64Array, class_iou, confusion_matrix
 from ams_server.learners.base import LabelledFrames, at_size
 from ams_server.learners.box_weights import box_weights
 from ams_server.learners.config import JustInTimeConfig
+from ams_server.learners.prediction import best_labels
 from ams_server.learners.stride import StrideController
-from ams_server.segmentation_loss import segmentation_loss, upsampled_logits
+from ams_server.segmentation_loss import segmentation_loss
 from ams_server.state import State, part_of, prefixed
 from ams_server.trainer import PhaseResult, Trainer
 
@@ -160,13 +161,6 @@ class JustInTimeLearner:
         """Return how far the logits, [1, C, h, w], agree with the teacher's labels, uint8 [H, W]."""
         height, width = labels.shape
         return agreement(labels, best_labels(logits, (height, width)), self.classes)
-
-
-def best_labels(logits: Tensor, size: tuple[int, int]) -> UInt8Array:
-    """Return the best class of each pixel, uint8 [H, W] of `size` (H, W), by the logits of one image, [1, C, h, w]."""
-    upsampled = upsampled_logits(logits.float(), size)
-    labels: UInt8Array = upsampled[0].argmax(dim=0).to("cpu", torch.uint8).numpy()
-    return labels
 
 
 def agreement(labels: UInt8Array, predicted: UInt8Array, classes: ClassSet) -> float:
