@@ -7,7 +7,12 @@ VIDEO ?=
 TEACHER ?=
 DEMO_ARGS ?=
 
-.PHONY: demo test check protos benchmarks clean
+# What plays in real time for an hour, between two real processes.
+PROMISE := $(addprefix benchmarks/,budget_promise.py slow_link.py model_age.py)
+
+.PHONY: demo test check protos benchmarks promise clean
+
+run = for script in $(1); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # A Hugging Face teacher needs one more extra.
 demo: $(VENV)/.installed-eval $(if $(filter hf:%,$(TEACHER)),$(VENV)/.installed-zoo)
@@ -26,7 +31,10 @@ protos: $(PROTO_VENV)/.installed
 	$(PROTO_VENV)/bin/python scripts/generate_protos.py
 
 benchmarks: $(VENV)/.installed-eval
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(call run,$(filter-out $(PROMISE),$(wildcard benchmarks/*.py)))
+
+promise: $(VENV)/.installed-eval
+	$(call run,$(PROMISE))
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -8,24 +8,17 @@ segments as large as on Ethernet. The last line says whether all promises were k
 
 import argparse
 import asyncio
-import math
 from pathlib import Path
 
-import av
 from rich.console import Console
 from rich.table import Table
 
 from ams_common.clock import SystemClock
-from ams_common.settings import load_settings
-from ams_eval.demo_settings import DemoSettings, VideoShape, command_flags, server_settings
 from ams_eval.promise.counting_proxy import Trace
-from ams_eval.promise.trial import Finding, Trial, run_trial
-from ams_eval.world.stream import DEMO_STREAM, write_stream
+from ams_eval.promise.trial import Finding, Trial, outage, run_trial
+from helpers.street_trial import LIGHT, server_flags, street_video
 
 RATES_KBPS = (32.0, 64.0, 128.0, 256.0)
-# The smallest of what the demo can do: nothing here depends on how well the student learns.
-LIGHT = ["--steps", "4", "--batch-size", "2", "--loss-stride", "4", "--teacher-width", "256", "--fraction", "1.0"]
-NOT_OF_A_TRIAL = ("--listen", "--events")
 
 
 def main() -> None:
@@ -36,10 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    video = out / "street.mp4"
-    if not video.exists():
-        write_stream(DEMO_STREAM, out / "once.mp4", out / "once.labels.npz")
-        repeat_video(out / "once.mp4", video, times=math.ceil(arguments.seconds / DEMO_STREAM.duration_s) + 1)
+    video = street_video(out, arguments.seconds)
     findings = [asyncio.run(trial(rate_kbps, arguments.seconds, video, out)) for rate_kbps in arguments.rates_kbps]
     console = Console(width=120)
     console.print(table_of(findings))
@@ -49,38 +39,18 @@ def main() -> None:
 async def trial(rate_kbps: float, seconds: float, video: Path, out: Path) -> Finding:
     folder = out / f"{rate_kbps:g}-kbps"
     folder.mkdir(exist_ok=True)
-    for rest in folder.glob("*.jsonl"):
-        rest.unlink()
-    shape = VideoShape(DEMO_STREAM.width, DEMO_STREAM.height)
-    server = server_settings(load_settings(DemoSettings, LIGHT), shape, folder / "server-events.jsonl")
-    flags = [flag for flag in command_flags(server) if flag.partition("=")[0] not in NOT_OF_A_TRIAL]
     begin_s = 0.4 * seconds
     return await run_trial(
         Trial(
             rate_kbps=rate_kbps,
             duration_s=seconds,
-            outage_s=(begin_s, begin_s + 20.0),
-            server_arguments=flags,
+            actions=outage(begin_s, begin_s + 20.0),
+            server_arguments=server_flags(LIGHT),
             edge_arguments=["--source", str(video)],
         ),
         folder,
         SystemClock(),
     )
-
-
-def repeat_video(once: Path, video: Path, times: int) -> None:
-    """Write `once`, a video of one track, `times` times one after the other, without coding it again."""
-    with av.open(str(video), "w") as target, av.open(str(once)) as source:
-        track = target.add_stream_from_template(source.streams.video[0])
-        for index in range(times):
-            source.seek(0)
-            for packet in source.demux(video=0):
-                if packet.dts is None or packet.pts is None or packet.time_base is None:
-                    continue
-                offset = round(index * DEMO_STREAM.duration_s / packet.time_base)
-                packet.dts, packet.pts = packet.dts + offset, packet.pts + offset
-                packet.stream = track
-                target.mux(packet)
 
 
 def table_of(findings: list[Finding]) -> Table:

@@ -77,14 +77,14 @@ def update_to(version: int) -> Update:
 
 
 def batch(batch_id: int, size: int = 1000) -> FrameBatch:
-    """Return two frames with `size` bytes of video."""
+    """Return two frames with `size` bytes of video, a second after those of the batch before."""
     half = size // 2
     return FrameBatch(
         batch_id=batch_id,
         video_codec="h264",
         width=64,
         height=32,
-        capture_times_us=(0, 1_000_000),
+        capture_times_us=(1_000_000 * batch_id - 500_000, 1_000_000 * batch_id),
         packets=((0, bytes(half)), (1, bytes(size - half))),
     )
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ams_common.clock import Clock
 
+PROMPT_S = 1.0
+"""An answer that takes longer is late: what is sent behind such a message waits in the network, where it cannot give way."""
+LOST_S = 60.0
 MOST_FLIGHTS = 32
 """Messages that are remembered; the oldest is forgotten when there are more."""
 
@@ -39,8 +42,13 @@ class Flights:
                 self._sent.popitem(last=False)
 
     def arrive(self, key: int) -> Flight | None:
-        """Return the flight of the message that is answered now; None where nothing is known of it."""
+        """Return the flight of the message that is answered now; None where nothing is known of it.
+
+        Keys ascend, and so do answers: messages with smaller keys will have none and are forgotten.
+        """
         with self._lock:
+            for earlier in [each for each in self._sent if each < key]:
+                del self._sent[earlier]
             if key not in self._sent:
                 return None
             flight = self._flight(*self._sent.pop(key))
@@ -52,6 +60,16 @@ class Flights:
         """The flight of the message that was sent first of those not answered, as if its answer came now."""
         with self._lock:
             return self._flight(*next(iter(self._sent.values()))) if self._sent else None
+
+    @property
+    def late(self) -> int:
+        """How many messages are not answered while the first of them is late; 0 while answers are prompt.
+
+        What has no answer after LOST_S, a message that was refused for example, will have none and counts no more.
+        """
+        with self._lock:
+            oldest_s = next((sent_s for _, sent_s in self._sent.values()), self._clock.now_s())
+            return len(self._sent) if PROMPT_S < self._clock.now_s() - oldest_s < LOST_S else 0
 
     def _flight(self, wire_bytes: int, sent_s: float) -> Flight:
         began_s = max(sent_s, self._answered_s)

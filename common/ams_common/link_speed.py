@@ -7,6 +7,7 @@ while little is sent: what is planned follows it down and up again without tryin
 import threading
 from collections import deque
 
+from ams_common.budget import TokenBucket
 from ams_common.flights import Flight
 
 FLIGHTS = 3
@@ -17,6 +18,8 @@ SHARE = 0.85
 """Part of what the link carries that is planned for, so that what waits for it becomes less."""
 LEAST_BUSY_S = 1.0
 """A link on which the last messages took less than this together is fast enough."""
+WAITING_S = 3.0
+"""What waits for a link may take it so long: behind more, the newest would be late."""
 PLENTY_BPS = 10e6
 """A link of this speed is no limit where the budget is none."""
 
@@ -49,3 +52,13 @@ class LinkSpeed:
         if budget_bps == 0:
             return usable_bps if usable_bps < PLENTY_BPS else 0.0
         return min(budget_bps, usable_bps)
+
+
+def worthwhile_bytes(flight: Flight, bucket: TokenBucket) -> float:
+    """Return how many bytes may wait for their turn after `flight`, whose answer has just come; infinite for any number.
+
+    That is what the budget lets go now and in WAITING_S, and no more than the link takes in WAITING_S. A flight tells the speed
+    of the link where it was behind another one: without that it may have stood still for a while, and now go on at any speed.
+    """
+    allowed = bucket.room_bytes + WAITING_S * bucket.bps / 8
+    return min(allowed, WAITING_S * flight.wire_bytes / max(flight.duration_s, 1e-3)) if flight.behind else allowed

@@ -7,6 +7,7 @@ Camera, model and sinks run in the caller's thread and wait for nothing else. En
 own and meet the caller only in the sampler (samples out) and the model slot (new weights in).
 """
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -47,6 +48,7 @@ from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
 from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.patcher import Patcher, PatcherWorker
+from ams_edge.picture import Picture
 from ams_edge.providers import choose_backend
 from ams_edge.provisioned import read_provisioned
 from ams_edge.sampler import Sampler
@@ -208,8 +210,19 @@ class Agent:
             _log.info("waiting for the first model from %s", self._settings.server)
         while (running := self._slot.current()) is None and not self._stopping.is_set():
             self._check_threads()
-            self._slot.wait_for(0, POLL_S)
+            self._pass_time()
         return running
+
+    def _pass_time(self) -> None:
+        """Wait a moment for the first model; what a live camera shows meanwhile is sampled, and labelled by the server."""
+        if not self._camera.live:
+            # A recording begins with its first labelled picture.
+            self._slot.wait_for(0, POLL_S)
+            return
+        with contextlib.suppress(TimeoutError):
+            frame = self._camera.read(POLL_S)
+            if frame is not None:
+                self._sample(frame)
 
     def _frames(self) -> Iterator[tuple[Frame, UInt8Array]]:
         while not self._stopping.is_set():
@@ -231,8 +244,9 @@ class Agent:
         labels = running.model.infer(frame.rgb(manifest.width, manifest.height))
         self._statistics.count_frame(1e3 * (self._clock.now_s() - started_s))
         self._sample(frame)
+        picture = Picture(frame, labels, running.version, self._statistics.model_age_s(frame.capture_time_us))
         for sink in self._sinks:
-            sink.write(frame, labels, running.version)
+            sink.write(picture)
         self._statistics.report(
             capture_time_us=frame.capture_time_us,
             version=running.version,

@@ -52,7 +52,8 @@ class Camera:
             SourceError: nothing can be decoded.
         """
         self._media = media
-        self._live = media.live
+        self.live = media.live
+        """Whether the source goes on by itself, and does not end."""
         self._clock = clock
         self._fast = fast
         self._decoded = media.pictures()
@@ -126,7 +127,7 @@ class Camera:
         put = self._queue.put_waiting if self._fast else self._queue.put_newest
         for index, picture in enumerate(self._pictures()):
             capture_time_s = self._capture_time_s(picture)
-            if not (self._fast or self._live):
+            if not (self._fast or self.live):
                 self._sleep_until(started_s + capture_time_s)
             if self._stopping.is_set():
                 return
@@ -136,7 +137,7 @@ class Camera:
         """Yield what the source shows, across breaks if it is live."""
         assert self._first is not None
         yield self._first
-        if not self._live:
+        if not self.live:
             yield from self._decoded
             return
         while not self._stopping.is_set():
@@ -160,7 +161,7 @@ class Camera:
                 return
 
     def _capture_time_s(self, picture: av.VideoFrame) -> float:
-        if not self._live:
+        if not self.live:
             return self._times.next_s(picture.time)
         self._last_live_s = max(self._clock.now_s(), self._last_live_s + SHORTEST_GAP_S)
         return self._last_live_s

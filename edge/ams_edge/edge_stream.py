@@ -10,9 +10,8 @@ import grpc.aio
 
 from ams_common.budget import TokenBucket
 from ams_common.errors import ProtocolError
-from ams_common.flights import Flights
+from ams_common.flights import Flight, Flights
 from ams_common.framing import receipt_bytes, sent_bytes
-from ams_common.link_speed import LinkSpeed
 from ams_common.messages import ClientMessage, Drain, FrameBatch
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.client import BatchTaken, ClientEvent, ClientSession, ProblemReported
@@ -20,6 +19,9 @@ from ams_common.wire import client_message_to_proto, server_message_from_proto
 
 WELCOME_TIMEOUT_S = 60.0
 """A server may have to load a model before its welcome."""
+MOST_LATE = 2
+"""Batches on the way where answers are late: one that the link takes now, and one that follows at once. Others wait here, where
+they can give way to newer ones."""
 DRAIN_S = 2.0
 """Time that the server has to close the stream after a drain."""
 
@@ -50,8 +52,8 @@ class EdgeStream:
     on_event: Callable[[ClientEvent], None]
     flights: Flights
     """Batches that were sent on this stream and not acknowledged, by their ids."""
-    speed: LinkSpeed
-    """Told of batches that were acknowledged."""
+    on_flight: Callable[[Flight], None]
+    """Told of each batch that was acknowledged."""
 
     async def run(self) -> ProblemReported | None:
         """Send and receive until either side ends the stream; return the server's reason if it was an error.
@@ -81,7 +83,7 @@ class EdgeStream:
             for event in self.session.receive(server_message_from_proto(proto)):
                 if isinstance(event, BatchTaken) and (flight := self.flights.arrive(event.batch_id)):
                     self.uplink.settle(flight.wire_bytes)
-                    self.speed.observe(flight)
+                    self.on_flight(flight)
                 self.on_event(event)
                 if isinstance(event, ProblemReported):
                     return event
@@ -91,6 +93,9 @@ class EdgeStream:
         while True:
             message = self.session.peek()
             if message is None:
+                await self._wait_for_more(None)
+                continue
+            if isinstance(message, FrameBatch) and self.flights.late >= MOST_LATE:
                 await self._wait_for_more(None)
                 continue
             proto = client_message_to_proto(message)

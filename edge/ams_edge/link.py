@@ -19,9 +19,9 @@ from ams_common.address import PeerAddress
 from ams_common.budget import TokenBucket, allowance
 from ams_common.clock import Clock
 from ams_common.errors import AmsError
-from ams_common.flights import Flights
+from ams_common.flights import Flight, Flights
 from ams_common.framing import CONNECTION_BYTES, READ_AHEAD_BYTES
-from ams_common.link_speed import LinkSpeed
+from ams_common.link_speed import LinkSpeed, worthwhile_bytes
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Applied, Budget, FrameBatch, Hello
 from ams_common.proto.adaptation_pb2_grpc import AdaptationStub
 from ams_common.session.client import ClientEvent, ClientSession, ControlChanged, Disconnected, ProblemReported
@@ -40,7 +40,8 @@ SLOW_RETRY_S = 30.0
 """Pause after the server has refused the stream, or sent what is not allowed: it will hardly do better at once."""
 FINAL_RETRY_S = 300.0
 """Pause after a final problem: only a person can help, who may do so at the server and not come to this device."""
-KEEPALIVE_TIMEOUT_S = 5.0
+KEEPALIVE_TIMEOUT_S = 20.0
+"""More than what is on the way takes on a link that has become slow, and than a moment without reception."""
 SNAPSHOT_REQUEST_INTERVAL_S = 10.0
 LAST_EVENTS_S = 0.2
 """Time for the last events of gRPC before the loop is closed."""
@@ -57,8 +58,9 @@ class LinkConfig(PartConfig):
     """Server to learn from, host:port."""
     keepalive_s: float = Field(default=8.0, ge=6.0, le=600.0)
     """A silent server is asked for a sign of life after so many seconds; without one the edge reconnects."""
-    outbox_batches: int = Field(default=4, ge=1, le=64)
-    """Batches kept while the server cannot take them; the oldest is dropped when there are more."""
+    outbox_s: float = Field(default=20.0, ge=0, le=600)
+    """Seconds of batches kept while the server cannot take them, older ones are dropped: twice the server's update interval is
+    what it would still use."""
 
 
 class Link:
@@ -93,7 +95,7 @@ class Link:
         self._uplink = uplink
         self._clock = clock
         self._random = random
-        self._outbox = BatchOutbox(config.outbox_batches)
+        self._outbox = BatchOutbox(config.outbox_s)
         self._incoming = IncomingSnapshot()
         self._session: ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,7 +125,7 @@ class Link:
 
     @property
     def dropped_batches(self) -> int:
-        """Batches given up before the server had acknowledged them: the outbox was full, they were too large, or refused."""
+        """Batches given up before the server had acknowledged them: too old, too large, or refused."""
         return self._outbox.dropped
 
     def start(self) -> None:
@@ -143,7 +145,7 @@ class Link:
     def send_batch(self, batch: FrameBatch) -> None:
         """Hand over a batch; it is sent when the budget allows and kept until the server has it.
 
-        When there are more than `outbox_batches`, the oldest is dropped; so is a batch of more than MAX_BATCH_BYTES.
+        Batches older than `outbox_s` are dropped, those that would make the newest late, and one of more than MAX_BATCH_BYTES.
         """
         self._on_loop(self._add_batch, batch)
 
@@ -258,9 +260,13 @@ class Link:
                 stopped=self._stopped,
                 on_event=self._receive_event,
                 flights=self._flights,
-                speed=self._speed,
+                on_flight=self._observe,
             )
             return await stream.run()
+
+    def _observe(self, flight: Flight) -> None:
+        self._speed.observe(flight)
+        self._outbox.shorten(worthwhile_bytes(flight, self._uplink))
 
     def _receive_event(self, event: ClientEvent) -> None:
         if isinstance(event, ControlChanged):

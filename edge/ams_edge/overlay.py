@@ -52,6 +52,15 @@ def draw_legend(classes: ClassSet, width: int) -> UInt8Array:
     return strip
 
 
+def draw_caption(version: int, model_age_s: float | None, width: int) -> UInt8Array:
+    """Return RGB [ROW_PIXELS, width, 3]: a strip that says which model made the labels and how old it is."""
+    age = "as it came" if model_age_s is None else f"{model_age_s:.1f} s old"
+    strip = np.full((ROW_PIXELS, width, 3), BACKGROUND, np.uint8)
+    origin = GAP_PIXELS, (ROW_PIXELS + SWATCH_PIXELS) // 2 - 2
+    cv2.putText(strip, f"model {version}, {age}", origin, FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return strip
+
+
 def overlay_size(width: int, height: int) -> tuple[int, int]:
     """Return the even (width, height) at which a picture of `width` x `height` pixels is drawn, in its own proportions."""
     scale = max(1.0, SHORTEST_WIDTH / width)

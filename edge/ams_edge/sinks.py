@@ -5,7 +5,7 @@ import csv
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import av
 import cv2
@@ -16,8 +16,9 @@ from av.video.stream import VideoStream
 from ams_common.classes import ClassSet
 from ams_common.errors import ConfigurationError
 from ams_common.settings import PartConfig
-from ams_edge.frame import Frame, UInt8Array
-from ams_edge.overlay import draw_legend, draw_overlay, overlay_size
+from ams_edge.frame import Frame
+from ams_edge.overlay import ROW_PIXELS, draw_caption, draw_legend, draw_overlay, overlay_size
+from ams_edge.picture import Picture
 from ams_edge.window import WindowSink, check_display
 from ams_edge.worker import Worker
 
@@ -44,8 +45,8 @@ class SinkConfig(PartConfig):
     overlay: Path | None = None
     """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 or .mkv file."""
     labels: Path | None = None
-    """Write each label map as a grey PNG to this folder, with an index of capture times and model versions; it must not hold
-    those of an earlier run."""
+    """Write each label map as a grey PNG to this folder, with an index of capture times, model versions and model ages; it must
+    not hold those of an earlier run."""
     window: bool = False
     """Show the overlay in a window."""
 
@@ -53,21 +54,13 @@ class SinkConfig(PartConfig):
 class Sink(Protocol):
     """Takes labelled pictures."""
 
-    def write(self, frame: Frame, labels: UInt8Array, version: int) -> None:
-        """Take a picture with its label map [h, w], and the version of the weights that made it."""
+    def write(self, picture: Picture) -> None:
+        """Take a picture, whose labels may be changed afterwards."""
         ...
 
     def close(self) -> None:
         """Write what is waiting and let go. May be called twice."""
         ...
-
-
-class Picture(NamedTuple):
-    """One labelled picture."""
-
-    frame: Frame
-    labels: UInt8Array
-    version: int
 
 
 class Recorder(Protocol):
@@ -102,9 +95,9 @@ class FileSink:
         """Pictures that were left out because writing is slower than the camera."""
         return self._worker.dropped
 
-    def write(self, frame: Frame, labels: UInt8Array, version: int) -> None:
-        """Queue a picture; `labels` may be changed afterwards."""
-        self._put(Picture(frame, labels.copy(), version))
+    def write(self, picture: Picture) -> None:
+        """Queue a picture, whose labels may be changed afterwards."""
+        self._put(picture.copied())
 
     def _record(self, picture: Picture) -> None:
         try:
@@ -149,9 +142,10 @@ class OverlayVideo:
         """Draw and encode one picture; all are scaled to the size of the first."""
         frame = picture.frame
         stream = self._stream or self._start(frame)
-        height = stream.height - self._legend.shape[0]
+        height = stream.height - self._legend.shape[0] - ROW_PIXELS
         drawn = draw_overlay(frame.rgb(stream.width, height), picture.labels, self._palette)
-        encoded = av.VideoFrame.from_ndarray(np.vstack([drawn, self._legend]), format="rgb24")
+        caption = draw_caption(picture.version, picture.model_age_s, stream.width)
+        encoded = av.VideoFrame.from_ndarray(np.vstack([drawn, self._legend, caption]), format="rgb24")
         encoded.pts = round(frame.capture_time_s * VIDEO_CLOCK_HZ)  # the muxer counts from the first
         encoded.time_base = Fraction(1, VIDEO_CLOCK_HZ)
         self._container.mux(stream.encode(encoded))
@@ -169,7 +163,7 @@ class OverlayVideo:
         width, height = overlay_size(frame.width, frame.height)
         self._legend = draw_legend(self._classes, width)
         stream = self._container.add_stream("libx264", rate=NOMINAL_RATE_HZ, options=CODING)
-        stream.width, stream.height, stream.pix_fmt = width, height + self._legend.shape[0], "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height + self._legend.shape[0] + ROW_PIXELS, "yuv420p"
         stream.codec_context.time_base = Fraction(1, VIDEO_CLOCK_HZ)
         stream.codec_context.thread_count = 1  # the other cores are for inference
         self._stream = stream
@@ -205,7 +199,7 @@ class _Output:
 
 
 class LabelFolder:
-    """One PNG a picture, each pixel its label, named by the picture's index; and a table of times and versions."""
+    """One PNG a picture, each pixel its label, named by the picture's index; and a table of times, versions and ages."""
 
     def __init__(self, folder: Path) -> None:
         """Create `folder` and its index.
@@ -216,7 +210,7 @@ class LabelFolder:
         self._folder = folder
         self._file = _create(folder / INDEX_NAME, "--labels").open("w", encoding="utf-8", newline="", buffering=1)
         self._index = csv.writer(self._file)
-        self._index.writerow(["file", "frame_index", "capture_time_s", "version"])
+        self._index.writerow(["file", "frame_index", "capture_time_s", "version", "model_age_s"])
 
     def record(self, picture: Picture) -> None:
         """Write one label map and its line of the index."""
@@ -224,7 +218,8 @@ class LabelFolder:
         name = f"{frame.index:06d}.png"
         _, data = cv2.imencode(".png", picture.labels)
         (self._folder / name).write_bytes(data.tobytes())
-        self._index.writerow([name, frame.index, f"{frame.capture_time_s:.6f}", picture.version])
+        age = "" if picture.model_age_s is None else f"{picture.model_age_s:.3f}"
+        self._index.writerow([name, frame.index, f"{frame.capture_time_s:.6f}", picture.version, age])
 
     def close(self) -> None:
         """Close the index."""

@@ -77,7 +77,7 @@ class Statistics:
         totals = Totals(self._clock.now_s(), self._frames, uplink_bytes, downlink_bytes)
         if totals.time_s - self._reported.time_s < REPORT_S or not self._infer_ms:
             return
-        rates, age_s = totals.since(self._reported), self._model_age_s(capture_time_us)
+        rates, age_s = totals.since(self._reported), self.model_age_s(capture_time_us)
         if age_s is not None:
             self._ages_s.append(age_s)
         self._events.write(
@@ -159,6 +159,6 @@ class Statistics:
             **{name: None if part_s is None else round(part_s, 4) for name, part_s in parts_s.items()},
         )
 
-    def _model_age_s(self, capture_time_us: int) -> float | None:
-        """Return the capture time now less that of the newest frame learnt; None while that is not known."""
+    def model_age_s(self, capture_time_us: int) -> float | None:
+        """Return the capture time now less that of the newest frame learnt; None while that is not known (inference thread)."""
         return None if self._learnt_us is None else round((capture_time_us - self._learnt_us) / 1e6, 3)

@@ -11,8 +11,9 @@ import numpy as np
 from ams_common.classes import ClassSet
 from ams_common.errors import ConfigurationError
 from ams_edge.bounded_queue import BoundedQueue
-from ams_edge.frame import Frame, UInt8Array
-from ams_edge.overlay import draw_legend, draw_overlay, overlay_size
+from ams_edge.frame import UInt8Array
+from ams_edge.overlay import draw_caption, draw_legend, draw_overlay, overlay_size
+from ams_edge.picture import Picture
 from ams_edge.worker import lower_priority
 
 TITLE = "Adaptive Model Streaming"
@@ -35,7 +36,7 @@ class WindowSink:
         check_display()
         self._classes = classes
         self._palette = classes.palette()
-        self._queue: BoundedQueue[tuple[Frame, UInt8Array]] = BoundedQueue(1)
+        self._queue: BoundedQueue[Picture] = BoundedQueue(1)
         self._opened = threading.Event()
         self._refusal = ""
         self._thread = threading.Thread(target=self._run, name="window", daemon=True)
@@ -54,10 +55,9 @@ class WindowSink:
         """Whether the window is open."""
         return self._thread.is_alive()
 
-    def write(self, frame: Frame, labels: UInt8Array, version: int) -> None:
-        """Show a picture with its label map [h, w]; `labels` may be changed afterwards."""
-        del version
-        self._queue.put_newest((frame, labels.copy()))
+    def write(self, picture: Picture) -> None:
+        """Show a picture, whose labels may be changed afterwards."""
+        self._queue.put_newest(picture.copied())
 
     def close(self) -> None:
         """Close the window. May be called twice."""
@@ -94,15 +94,16 @@ class WindowSink:
                 continue
             if item is None:
                 break
-            photo = tkinter.PhotoImage(master=root, data=_ppm(self._draw(*item)), format="PPM")
+            photo = tkinter.PhotoImage(master=root, data=_ppm(self._draw(item)), format="PPM")
             panel.configure(image=photo)
             root.update()
         root.destroy()
 
-    def _draw(self, frame: Frame, labels: UInt8Array) -> UInt8Array:
-        width, height = overlay_size(frame.width, frame.height)
-        drawn = draw_overlay(frame.rgb(width, height), labels, self._palette)
-        return np.vstack([drawn, draw_legend(self._classes, width)])
+    def _draw(self, picture: Picture) -> UInt8Array:
+        width, height = overlay_size(picture.frame.width, picture.frame.height)
+        drawn = draw_overlay(picture.frame.rgb(width, height), picture.labels, self._palette)
+        caption = draw_caption(picture.version, picture.model_age_s, width)
+        return np.vstack([drawn, draw_legend(self._classes, width), caption])
 
 
 def check_display() -> None:

@@ -159,7 +159,8 @@ def draw_tables(result: DemoResult, numbers: Numbers) -> Group:
 
 def facts(budgets: Budgets, numbers: Numbers) -> list[tuple[str, str, str]]:
     """Return (name, value, remark) of all that is no score."""
-    latency = f"{number(numbers.update_latency_median_s, 2)} s median"
+    latency = f"{number(numbers.update_latency_median_s, 2)} s median", f"{number(numbers.update_latency_max_s, 2)} s at most"
+    age = f"{number(numbers.model_age_mean_s, 1)} s mean", f"{number(numbers.model_age_p95_s, 1)} s p95"
     first_model = f"first model {numbers.first_model_kb:.0f} kB"
     return [
         ("uplink", f"{number(numbers.uplink_kbps, 0)} kbit/s", _budget(budgets.uplink_kbps)),
@@ -171,10 +172,15 @@ def facts(budgets: Budgets, numbers: Numbers) -> list[tuple[str, str, str]]:
         ),
         ("edge", f"{numbers.edge_fps:.1f} frames/s", f"source {numbers.source_fps:.1f}, {numbers.frames_dropped} dropped"),
         ("inference", f"{number(numbers.inference_p50_ms, 1)} ms median", f"{number(numbers.inference_p99_ms, 1)} ms p99"),
-        ("capture to swap", latency, f"{number(numbers.update_latency_max_s, 2)} s at most"),
+        ("capture to swap", *_known(latency, numbers.update_latency_max_s)),
         ("updates", str(numbers.updates), ""),
-        ("model age", f"{number(numbers.model_age_mean_s, 1)} s mean", f"{number(numbers.model_age_p95_s, 1)} s p95"),
+        ("model age", *_known(age, numbers.model_age_mean_s)),
     ]
+
+
+def _known(figures: tuple[str, str], value: float) -> tuple[str, str]:
+    """Return `figures` of updates, or that there was none where `value` is not known."""
+    return ("–", "no update took effect") if math.isnan(value) else figures
 
 
 def percent(share: float) -> str:

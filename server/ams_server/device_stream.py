@@ -106,8 +106,8 @@ class DeviceStream:
 
     @property
     def backlog(self) -> int:
-        """Number of chunks and updates that wait to be written. May be read from any thread."""
-        return self._session.backlog
+        """Number of chunks and updates that wait to be written, or do not get through. May be read from any thread."""
+        return self._session.backlog + self._flights.late
 
     def send(self, message: ServerMessage) -> None:
         """Queue a message and return at once; after the end of the stream it is forgotten. May be called from any thread."""

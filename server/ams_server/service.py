@@ -26,7 +26,8 @@ SNAPSHOT_INTERVAL_S = 5.0
 GRACE_S = 5.0
 """Time that a stop gives the streams to end."""
 KEEPALIVE_S = 10.0
-KEEPALIVE_TIMEOUT_S = 5.0
+KEEPALIVE_TIMEOUT_S = 60.0
+"""More than an update takes on a link that has become slow: a ping waits behind it, and it would be sent again as a whole."""
 LEAST_PING_INTERVAL_S = 1.0
 """Edges may ask for a sign of life this often."""
 FRAMING_BYTES = 256 * 1024

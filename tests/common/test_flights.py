@@ -1,5 +1,5 @@
 from ams_common.clock import ManualClock
-from ams_common.flights import MOST_FLIGHTS, Flight, Flights
+from ams_common.flights import LOST_S, MOST_FLIGHTS, PROMPT_S, Flight, Flights
 
 
 def test_an_answer_tells_how_long_the_message_took() -> None:
@@ -10,7 +10,7 @@ def test_an_answer_tells_how_long_the_message_took() -> None:
     flights.depart(8, 10)
     assert flights.arrive(7) == Flight(wire_bytes=1000, duration_s=2.5)
     assert flights.arrive(7) is None, "an answer that comes twice"
-    assert flights.arrive(99) is None, "an answer to nothing"
+    assert flights.arrive(3) is None, "an answer to nothing"
     assert flights.arrive(8) == Flight(wire_bytes=10, duration_s=0.0)
 
 
@@ -33,3 +33,30 @@ def test_answers_that_never_come_are_forgotten() -> None:
         flights.depart(key, 1)
     assert flights.arrive(0) is None
     assert flights.arrive(1) is not None
+
+
+def test_an_answer_to_a_later_message_ends_the_wait_for_earlier_ones() -> None:
+    flights = Flights(ManualClock())
+    for key in (3, 4, 6):
+        flights.depart(key, key)
+    assert flights.arrive(5) is None, "a snapshot takes the place of versions 3 to 5"
+    assert flights.arrive(4) is None
+    assert flights.arrive(6) is not None
+
+
+def test_messages_are_late_from_when_the_first_is_until_it_counts_as_lost() -> None:
+    clock = ManualClock()
+    flights = Flights(clock)
+    assert flights.late == 0
+    flights.depart(1, 10)
+    clock.sleep(PROMPT_S)
+    flights.depart(2, 10)
+    assert flights.late == 0
+    clock.sleep(0.1)
+    assert flights.late == 2
+    flights.arrive(1)
+    assert flights.late == 0
+    clock.sleep(PROMPT_S)
+    assert flights.late == 1
+    clock.sleep(LOST_S)
+    assert flights.late == 0

@@ -1,14 +1,16 @@
 """A link that is slower than its budget, simulated as a queue that takes one message after the other."""
 
+import math
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ams_common.budget import Allowance, TokenBucket
 from ams_common.clock import ManualClock
 from ams_common.flights import Flight, Flights
-from ams_common.link_speed import ANSWER_S, SHARE, LinkSpeed
+from ams_common.link_speed import ANSWER_S, SHARE, WAITING_S, LinkSpeed, worthwhile_bytes
 
 BUDGET_BPS = 200_000
 OUTBOX = 4
@@ -89,3 +91,20 @@ def test_without_a_budget_only_a_slow_link_is_a_limit() -> None:
     speed = LinkSpeed()
     speed.observe(flight(10.0, 0.21))
     assert speed.usable_bps(0) == 0
+
+
+def test_as_much_may_wait_as_the_budget_lets_go_soon() -> None:
+    clock = ManualClock()
+    bucket = TokenBucket(Allowance(bps=8000, burst_bytes=10_000, reserve_bytes=2000), clock)
+    prompt = Flight(wire_bytes=5000, duration_s=0.1)
+    assert worthwhile_bytes(prompt, bucket) == 8000 + WAITING_S * 1000
+    bucket.spend(9000)
+    assert worthwhile_bytes(prompt, bucket) == -1000 + WAITING_S * 1000
+    assert worthwhile_bytes(prompt, TokenBucket(Allowance(bps=0, burst_bytes=1), clock)) == math.inf
+
+
+def test_no_more_may_wait_than_the_link_takes_soon_where_its_speed_is_known() -> None:
+    unlimited = TokenBucket(Allowance(bps=0, burst_bytes=1), ManualClock())
+    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=2.5, behind=True), unlimited) == WAITING_S * 2000
+    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=0.0, behind=True), unlimited) > 10**6
+    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=8.0), unlimited) == math.inf, "it may only have stood still"

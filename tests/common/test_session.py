@@ -94,7 +94,7 @@ WELCOME_BACK = replace(WELCOME, graph_bytes=0)
 
 def client(holds: HeldModel | None = None, batches: Sequence[FrameBatch] = ()) -> ClientSession:
     """Return a session that has sent its hello."""
-    outbox = BatchOutbox(8)
+    outbox = BatchOutbox(20.0)
     for each in batches:
         outbox.add(each)
     session = ClientSession(hello_of(holds=holds), outbox, IncomingSnapshot(), NOTHING if holds is None else holdings())
@@ -163,7 +163,7 @@ class TestClient:
         assert session.peek() == SnapshotRequest(reason=str(MAX_WAITING_REPORTS))
 
     def test_a_new_stream_sends_again_what_was_not_acknowledged(self) -> None:
-        outbox = BatchOutbox(2)
+        outbox = BatchOutbox(20.0)
         outbox.add(batch(1))
         outbox.pop()
         session = ClientSession(HELLO, outbox, IncomingSnapshot(), NOTHING)
@@ -265,7 +265,7 @@ class TestClient:
         assert event.version == 4
 
     def test_a_snapshot_goes_on_where_the_last_stream_broke_off(self) -> None:
-        incoming, outbox = IncomingSnapshot(), BatchOutbox(8)
+        incoming, outbox = IncomingSnapshot(), BatchOutbox(20.0)
         hello = replace(hello_of(), downlink_bps=8 * 4096)
         *whole, lost = greeting_messages(hello, offer(3))
         first = ClientSession(hello, outbox, incoming, NOTHING)
@@ -285,10 +285,10 @@ class TestClient:
     def test_a_snapshot_of_other_weights_starts_again(self) -> None:
         incoming = IncomingSnapshot()
         hello = replace(hello_of(), downlink_bps=8 * 4096)
-        first = ClientSession(hello, BatchOutbox(8), incoming, NOTHING)
+        first = ClientSession(hello, BatchOutbox(20.0), incoming, NOTHING)
         for message in greeting_messages(hello, offer(3))[:-1]:
             first.receive(message)
-        second = ClientSession(hello, BatchOutbox(8), incoming, NOTHING)
+        second = ClientSession(hello, BatchOutbox(20.0), incoming, NOTHING)
         again = second.peek()
         assert isinstance(again, Hello)
         *_, event = [event for message in greeting_messages(again, offer(4)) for event in second.receive(message)]
@@ -309,7 +309,7 @@ class TestClient:
         assert isinstance(chunk, ModelChunk)
         incoming.begin(header)
         incoming.data += chunk.data
-        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(8), incoming, holdings())
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(20.0), incoming, holdings())
         session.receive(WELCOME_BACK)
         session.receive(update_to(3))
         assert incoming.partial is None
@@ -331,7 +331,7 @@ class TestClient:
             session.receive(chunk)
 
     def test_a_graph_that_is_kept_is_not_sent_for_other_weights(self) -> None:
-        session = ClientSession(HELLO, BatchOutbox(8), IncomingSnapshot(), holdings())
+        session = ClientSession(HELLO, BatchOutbox(20.0), IncomingSnapshot(), holdings())
         hello = session.peek()
         assert isinstance(hello, Hello)
         welcome, *rest = greeting_messages(hello, offer(3))
@@ -349,7 +349,7 @@ class TestClient:
 
     def test_a_snapshot_builds_on_what_is_kept_or_came_before(self) -> None:
         for kept in (NOTHING, holdings(0)):
-            session = ClientSession(HELLO, BatchOutbox(8), IncomingSnapshot(), kept)
+            session = ClientSession(HELLO, BatchOutbox(20.0), IncomingSnapshot(), kept)
             hello = session.peek()
             assert isinstance(hello, Hello)
             messages = greeting_messages(hello, offer(3, start=0))
@@ -361,7 +361,7 @@ class TestClient:
     @pytest.mark.parametrize("base", [bytes(16), weights_digest(weights_of(9)[:100])])
     def test_a_snapshot_that_builds_on_something_else_is_refused(self, base: bytes) -> None:
         kept = Holdings(weights={weights_digest(weights_of(9)[:100]): lambda: weights_of(9)[:100]})
-        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(8), IncomingSnapshot(), replace(kept, graphs=GRAPHS))
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(20.0), IncomingSnapshot(), replace(kept, graphs=GRAPHS))
         session.receive(WELCOME_BACK)
         header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=5, base_digest=base)
         with pytest.raises(ProtocolError, match="builds on weights that this edge does not keep"):
@@ -372,7 +372,7 @@ class TestClient:
             graphs={bytes([number] * 16): b"" for number in range(99)},
             weights={bytes([number] * 16): lambda: weights_of(0) for number in range(99)},
         )
-        hello = ClientSession(HELLO, BatchOutbox(8), IncomingSnapshot(), many).peek()
+        hello = ClientSession(HELLO, BatchOutbox(20.0), IncomingSnapshot(), many).peek()
         assert isinstance(hello, Hello)
         assert (len(hello.graphs), len(hello.weights)) == (MAX_KEPT_GRAPHS, MAX_KEPT_WEIGHTS)
 
@@ -387,42 +387,6 @@ class TestClient:
             greeted().receive(replace(update_to(3), codec="mask-float16"))
         with pytest.raises(ProtocolError, match="at most"):
             greeted().receive(replace(update_to(3), payload=bytes(largest_update_bytes(LAYOUT.size) + 1)))
-
-
-class TestOutbox:
-    def test_batches_stay_until_they_are_acknowledged_and_come_again_on_a_new_stream(self) -> None:
-        outbox = BatchOutbox(3)
-        for number in (1, 2, 3):
-            outbox.add(batch(number))
-        outbox.pop()
-        outbox.pop()
-        outbox.pop()
-        outbox.acknowledge(1)
-        assert len(outbox) == 2
-        assert outbox.peek() is None
-        outbox.rewind()
-        assert outbox.peek() == batch(2)
-        outbox.pop()
-        assert outbox.peek() == batch(3)
-
-    def test_the_oldest_is_dropped_when_full(self) -> None:
-        outbox = BatchOutbox(2)
-        outbox.add(batch(1))
-        outbox.pop()
-        for number in (2, 3, 4):
-            outbox.add(batch(number))
-        assert outbox.dropped == 2
-        assert outbox.peek() == batch(3)
-        outbox.acknowledge(1)
-        assert len(outbox) == 2
-
-    def test_a_clear_counts_what_is_lost(self) -> None:
-        outbox = BatchOutbox(2)
-        outbox.add(batch(1))
-        outbox.pop()
-        outbox.add(batch(2))
-        outbox.clear()
-        assert (len(outbox), outbox.dropped, outbox.peek()) == (0, 2, None)
 
 
 class TestServer:
@@ -627,7 +591,7 @@ class TestGreeting:
         _, header, _, *rest = greeting_messages(older, offer(5, updates, start=0))
         assert isinstance(header, SnapshotHeader)
         assert (header.version, rest) == (2, updates)
-        session = ClientSession(hello_of(holds=held(9)), BatchOutbox(8), IncomingSnapshot(), holdings(9, 2))
+        session = ClientSession(hello_of(holds=held(9)), BatchOutbox(20.0), IncomingSnapshot(), holdings(9, 2))
         *_, event, _, _, _ = [
             event for each in greeting_messages(older, offer(5, updates, start=0)) for event in session.receive(each)
         ]
@@ -660,7 +624,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.ledger = BatchLedger()
-        self.outbox = BatchOutbox(100)
+        self.outbox = BatchOutbox(600.0)
         self.incoming = IncomingSnapshot()
         self.delivered: list[int] = []
         self.version = 0

@@ -140,6 +140,24 @@ def test_every_frame_is_labelled_and_updates_are_learnt_from_what_was_seen(
     assert [event["version"] for event in events(settings, "model")] == [3]
 
 
+def test_what_a_live_camera_shows_is_sent_while_the_first_model_is_on_its_way(
+    make_settings: Callable[..., AgentSettings],
+) -> None:
+    backend = FakeBackend(offer(tiny_model()), downlink_bps=1000, burst_bytes=4096)
+    with running_server(backend) as server:
+        settings = make_settings(server.port, fast=False, downlink_kbps=1000)
+        with agent_at(settings) as (agent, frames):
+            agent._camera.live = True
+            watcher = threading.Thread(target=lambda: list(frames))
+            watcher.start()
+            backend.connection().events.wait_count(BatchArrived)
+            assert agent._slot.current() is None
+            agent.stop()
+            watcher.join(TIMEOUT_S)
+            assert not watcher.is_alive()
+            assert not backend.connection().events.all(AppliedReported)
+
+
 def test_a_restart_runs_the_last_model_before_the_server_answers(make_settings: Callable[..., AgentSettings]) -> None:
     model = tiny_model(version=3)
     with running_server(FakeBackend(offer(model))) as server:

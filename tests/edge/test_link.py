@@ -67,12 +67,12 @@ def running_link(
     port: int,
     make_hello: Callable[[], Hello] = hello_of,
     uplink: TokenBucket | None = None,
-    outbox_batches: int = 4,
+    outbox_s: float = 20.0,
     kept: Holdings | None = None,
 ) -> Iterator[tuple[Link, Mailbox]]:
     events = Mailbox()
     link = Link(
-        LinkConfig(server=f"127.0.0.1:{port}", outbox_batches=outbox_batches),
+        LinkConfig(server=f"127.0.0.1:{port}", outbox_s=outbox_s),
         make_hello=make_hello,
         holdings=lambda: kept or Holdings(),
         on_event=events.put,
@@ -361,7 +361,7 @@ def test_a_full_outbox_drops_the_oldest_batch_and_no_batch_is_too_large_for_a_me
     with running_server(FakeBackend(offer(0))) as server:
         free_port = server.port
     backend = FakeBackend(offer(0))
-    with running_link(free_port, outbox_batches=2) as (link, events):
+    with running_link(free_port, outbox_s=1.0) as (link, events):
         events.wait_count(Disconnected)
         for batch_id in (1, 2, 3):
             link.send_batch(batch(batch_id))

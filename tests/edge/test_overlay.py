@@ -3,7 +3,16 @@ import pytest
 
 from ams_common.classes import ADE20K32, CITYSCAPES19, IGNORE, STREET7, ClassSet
 from ams_edge.frame import UInt8Array
-from ams_edge.overlay import BACKGROUND, LONGEST_SIDE, ROW_PIXELS, SHORTEST_WIDTH, draw_legend, draw_overlay, overlay_size
+from ams_edge.overlay import (
+    BACKGROUND,
+    LONGEST_SIDE,
+    ROW_PIXELS,
+    SHORTEST_WIDTH,
+    draw_caption,
+    draw_legend,
+    draw_overlay,
+    overlay_size,
+)
 
 PALETTE = CITYSCAPES19.palette()
 ROAD, SKY = 0, 10
@@ -90,6 +99,15 @@ def test_the_legend_has_every_colour_and_text_beside_it(classes: ClassSet, width
 
 def test_a_wide_legend_needs_fewer_rows() -> None:
     assert len(draw_legend(CITYSCAPES19, 1280)) < len(draw_legend(CITYSCAPES19, 400))
+
+
+def test_the_caption_says_version_and_age_in_a_row_of_its_own() -> None:
+    caption, older, as_it_came = draw_caption(7, 3.4, 640), draw_caption(7, 13.4, 640), draw_caption(7, None, 640)
+    assert caption.shape == older.shape == as_it_came.shape == (ROW_PIXELS, 640, 3)
+    written = [np.flatnonzero((each != BACKGROUND).any(axis=(0, 2))) for each in (caption, older)]
+    assert written[0].max() < written[1].max() < 320
+    assert not np.array_equal(caption, as_it_came)
+    assert not np.array_equal(caption, draw_caption(8, 3.4, 640))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from tests.edge.videos import grey_level
 from ams_common.classes import STREET7
 from ams_common.errors import ConfigurationError
 from ams_edge.frame import Frame, UInt8Array
-from ams_edge.overlay import draw_legend, draw_overlay
-from ams_edge.sinks import FileSink, OverlayVideo, Picture, Sink, SinkConfig, check_outputs, open_sinks
+from ams_edge.overlay import draw_caption, draw_legend, draw_overlay
+from ams_edge.picture import Picture
+from ams_edge.sinks import FileSink, OverlayVideo, Sink, SinkConfig, check_outputs, open_sinks
 
 ROAD, SKY = 0, 4
 
@@ -24,13 +25,14 @@ def picture(index: int, *, time_s: float | None = None, width: int = 640, height
     labels = np.full((32, 64), ROAD, np.uint8)
     labels[:16] = SKY
     labels[0, 0] = index
-    return Picture(Frame(image, index=index, capture_time_s=index / 10 if time_s is None else time_s), labels, 2 * index)
+    frame = Frame(image, index=index, capture_time_s=index / 10 if time_s is None else time_s)
+    return Picture(frame, labels, 2 * index, index / 4 if index else None)
 
 
 def write_all(sinks: tuple[Sink, ...], pictures: list[Picture]) -> None:
     for each in pictures:
         for sink in sinks:
-            sink.write(*each)
+            sink.write(each)
     for sink in sinks:
         sink.close()
         sink.close()
@@ -50,7 +52,7 @@ def read_png(path: Path) -> UInt8Array:
 
 def write_many(sink: Sink, count: int) -> None:
     for index in range(count):
-        sink.write(*picture(index))
+        sink.write(picture(index))
 
 
 def test_the_overlay_video_shows_each_picture_at_its_time(tmp_path: Path) -> None:
@@ -61,8 +63,9 @@ def test_the_overlay_video_shows_each_picture_at_its_time(tmp_path: Path) -> Non
     shown_s, images = decode(path)
     assert shown_s == pytest.approx([0.0, 0.1, 0.15, 1.0, 3.5], abs=1e-4)
     legend = draw_legend(STREET7, 640)
-    for (frame, labels, _), image in zip(pictures, images, strict=True):
-        expected = np.vstack([draw_overlay(frame.image, labels, STREET7.palette()), legend])
+    for (frame, labels, version, age_s), image in zip(pictures, images, strict=True):
+        caption = draw_caption(version, age_s, 640)
+        expected = np.vstack([draw_overlay(frame.image, labels, STREET7.palette()), legend, caption])
         assert image.shape == expected.shape
         assert np.abs(image.astype(int) - expected).mean() < 4
 
@@ -104,10 +107,10 @@ def test_the_label_folder_holds_the_labels_themselves_and_says_what_they_are(tmp
     write_all(open_sinks(SinkConfig(labels=folder), STREET7, lossless=True), pictures)
     with (folder / "index.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["file"], row["frame_index"], row["capture_time_s"], row["version"]) for row in rows] == [
-        ("000000.png", "0", "0.000000", "0"),
-        ("000003.png", "3", "0.300000", "6"),
-        ("000004.png", "4", "0.400000", "8"),
+    assert [(row["file"], row["frame_index"], row["capture_time_s"], row["version"], row["model_age_s"]) for row in rows] == [
+        ("000000.png", "0", "0.000000", "0", ""),
+        ("000003.png", "3", "0.300000", "6", "0.750"),
+        ("000004.png", "4", "0.400000", "8", "1.000"),
     ]
     for row, each in zip(rows, pictures, strict=True):
         assert np.array_equal(read_png(folder / row["file"]), each.labels)
@@ -137,7 +140,7 @@ def test_labels_may_change_after_they_were_handed_over() -> None:
     sink = FileSink("label folder", recorder, lossless=True)
     each = picture(5)
     expected = each.labels.copy()
-    sink.write(*each)
+    sink.write(each)
     each.labels[:] = 0
     recorder.go_on.set()
     sink.close()
@@ -147,10 +150,10 @@ def test_labels_may_change_after_they_were_handed_over() -> None:
 def test_a_slow_disk_costs_the_oldest_pictures_and_they_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     recorder = SlowRecorder()
     sink = FileSink("overlay video", recorder, lossless=False)
-    sink.write(*picture(0))
+    sink.write(picture(0))
     assert recorder.busy.wait(10.0)
     for index in range(1, 13):
-        sink.write(*picture(index))
+        sink.write(picture(index))
     recorder.go_on.set()
     with caplog.at_level(logging.INFO):
         sink.close()

@@ -10,7 +10,8 @@ import pytest
 from ams_common.classes import STREET7
 from ams_common.errors import ConfigurationError
 from ams_edge.frame import Frame
-from ams_edge.overlay import draw_legend, draw_overlay
+from ams_edge.overlay import draw_caption, draw_legend, draw_overlay
+from ams_edge.picture import Picture
 from ams_edge.window import WindowSink, check_display
 
 IMAGE = np.random.default_rng(3).integers(0, 256, (320, 640, 3), np.uint8)
@@ -73,16 +74,17 @@ def tk(monkeypatch: pytest.MonkeyPatch) -> FakeTk:
     return fake
 
 
-def frame(index: int = 0) -> Frame:
-    return Frame(IMAGE, index=index, capture_time_s=index / 10)
+def picture(index: int = 0) -> Picture:
+    return Picture(Frame(IMAGE, index=index, capture_time_s=index / 10), LABELS, 1, 2.5)
 
 
-def test_the_window_shows_overlay_and_legend(tk: FakeTk) -> None:
+def test_the_window_shows_overlay_legend_and_model_age(tk: FakeTk) -> None:
     window = WindowSink(STREET7)
-    window.write(frame(), LABELS, 1)
+    window.write(picture())
     window.close()
     window.close()
-    expected = np.vstack([draw_overlay(IMAGE, LABELS, STREET7.palette()), draw_legend(STREET7, 640)])
+    parts = draw_overlay(IMAGE, LABELS, STREET7.palette()), draw_legend(STREET7, 640), draw_caption(1, 2.5, 640)
+    expected = np.vstack(parts)
     assert tk.shown == [b"P6 %d %d 255\n" % (640, len(expected)) + expected.tobytes()]
     assert tk.threads == {"window"}
     assert tk.destroyed
@@ -99,7 +101,7 @@ def test_the_window_lives_while_no_picture_comes(tk: FakeTk) -> None:
 def test_a_window_closed_by_hand_stays_closed_and_disturbs_nobody(tk: FakeTk) -> None:
     window = WindowSink(STREET7)
     tk.close_by_hand()
-    window.write(frame(), LABELS, 1)
+    window.write(picture())
     window.close()
     assert tk.shown == []
     assert tk.destroyed
@@ -115,10 +117,10 @@ def test_a_slow_window_drops_pictures(tk: FakeTk, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(tk, "update", update)
     window = WindowSink(STREET7)
-    window.write(frame(0), LABELS, 1)
+    window.write(picture(0))
     assert busy.wait(10.0)
     for index in range(1, 6):
-        window.write(frame(index), LABELS, 1)
+        window.write(picture(index))
     go_on.set()
     window.close()
     assert window.dropped == 4
@@ -139,9 +141,9 @@ def test_a_window_that_breaks_later_costs_one_warning(
 
     monkeypatch.setattr(tk, "configure", broken)
     window = WindowSink(STREET7)
-    window.write(frame(), LABELS, 1)
+    window.write(picture())
     window.close()
-    window.write(frame(), LABELS, 1)
+    window.write(picture())
     assert [record.getMessage() for record in caplog.records] == ["the window has closed: display gone"]
 
 

@@ -56,6 +56,8 @@ def test_without_exact_labels_there_are_no_scores_of_them() -> None:
 def test_a_run_in_which_nothing_happened_has_no_numbers_but_does_not_fail() -> None:
     numbers = count_numbers(demo_result(log=NO_LOG))
     assert numbers.updates == 0
+    told = {name: (value, remark) for name, value, remark in facts(Budgets(0.0, 0.0), numbers)}
+    assert told["model age"] == told["capture to swap"] == ("–", "no update took effect")
     for value in (numbers.uplink_kbps, numbers.update_latency_max_s, numbers.inference_p50_ms, numbers.model_age_mean_s):
         assert math.isnan(value)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from tests.integration.scene import HEIGHT, WIDTH, write_scene
 
 from ams_common.clock import SystemClock
-from ams_eval.promise.trial import Trial, run_trial
+from ams_eval.promise.trial import Trial, outage, run_trial
 
 RATE_HZ = 5
 DURATION_S = 60
 RATE_KBPS = 48.0
 """Little enough for the first model alone, 160 kB, to break a promise that is not kept; the outage is in the middle of it."""
+OUTAGE_S = (12.0, 18.0)
 
 
 def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
     trial = Trial(
         rate_kbps=RATE_KBPS,
         duration_s=DURATION_S,
-        outage_s=(12.0, 18.0),
+        actions=outage(*OUTAGE_S),
         server_arguments=[
             *("--teacher", f"labels:{tmp_path / 'labels.npz'}", "--teacher-classes", "street7"),
             *("--teacher-labels-hz", str(RATE_HZ), "--class-set", "street7", "--classes", "road,sky"),
@@ -35,4 +36,4 @@ def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
         assert found.excess_bytes(trace) <= found.burst_bytes, log
         assert sum(trace.wire_bytes) > found.burst_bytes / 2, f"too little went to show anything\n{log}"
     assert found.connections == 2, log
-    assert any(time_s > trial.outage_s[1] for time_s in found.swaps_s), f"no update after the outage\n{log}"
+    assert any(time_s > OUTAGE_S[1] for time_s in found.swaps_s), f"no update after the outage\n{log}"

@@ -279,16 +279,21 @@ def test_the_model_waits_for_the_downlink_while_acknowledgements_pass() -> None:
         assert time.monotonic() - started_s > (size - 4096) / 100_000
 
 
-def test_the_time_of_an_update_to_the_device_is_measured_without_the_building_of_the_model() -> None:
+def test_the_time_of_an_update_to_the_device_is_measured_without_the_building_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ams_common.flights.PROMPT_S", 0.0)
     backend = FakeBackend(offer(2))
     with running_server(backend) as server, client(server.port) as stream:
         stream.send(hello_of(holds=held(2)))
         stream.read_until(Welcome)
         backend.connection().outlet.send(update_to(3))
         stream.read_until(Update)
+        assert backend.connection().outlet.backlog == 1, "until the device says that it runs"
         for version in (3, 3, 9):
             stream.send(Applied(version=version, weights_digest=bytes(16), build_time_ms=1e6))
         backend.connection().events.wait_count(AppliedReported, 3)
+        assert backend.connection().outlet.backlog == 0
     (flight,) = backend.connection().flights.items
     size_bytes = server_message_to_proto(update_to(3)).ByteSize()
     assert flight == Flight(wire_bytes=sent_bytes(size_bytes), duration_s=0.0)

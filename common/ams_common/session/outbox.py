@@ -2,31 +2,39 @@
 
 from collections import deque
 
-from ams_common.messages import FrameBatch
+from ams_common.messages import MAX_BATCH_BYTES, FrameBatch
+
+OUTBOX_BYTES = 3 * MAX_BATCH_BYTES
+"""Most video that is kept."""
 
 
 class BatchOutbox:
     """Keeps whole batches until the server has them and offers them again on a new stream; when full, the oldest is dropped."""
 
-    def __init__(self, capacity: int) -> None:
-        """Hold at most `capacity` batches, at least 1."""
-        assert capacity >= 1
-        self._capacity = capacity
+    def __init__(self, span_s: float) -> None:
+        """Hold batches whose newest frames lie at most `span_s` seconds of capture time apart, in OUTBOX_BYTES; one always."""
+        self._span_us = 1e6 * span_s
         self._waiting: deque[FrameBatch] = deque()
         self._sent: deque[FrameBatch] = deque()
         self._held = False
         self.dropped = 0
-        """Batches dropped because the outbox was full."""
+        """Batches dropped because there were too many."""
 
     def __len__(self) -> int:
         return len(self._sent) + len(self._waiting)
 
     def add(self, batch: FrameBatch) -> None:
-        """Take a batch in; the oldest goes when there are more than the capacity."""
-        if len(self) == self._capacity:
-            (self._sent or self._waiting).popleft()
-            self.dropped += 1
+        """Take a batch in; the oldest go where there are too many."""
         self._waiting.append(batch)
+        while len(self) > 1 and self._is_too_much:
+            self._drop(self._sent or self._waiting)
+
+    def shorten(self, most_bytes: float) -> None:
+        """Drop the oldest of what was not sent on this stream, until the video of the rest has `most_bytes` or is one batch."""
+        excess = sum(batch.payload_bytes for batch in self._waiting) - most_bytes
+        while len(self._waiting) > 1 and excess > 0:
+            excess -= self._waiting[0].payload_bytes
+            self._drop(self._waiting)
 
     def peek(self) -> FrameBatch | None:
         """Return the oldest batch that was not sent on this stream."""
@@ -55,3 +63,13 @@ class BatchOutbox:
         self.dropped += len(self)
         self._waiting.clear()
         self._sent.clear()
+
+    @property
+    def _is_too_much(self) -> bool:
+        oldest, newest = (self._sent or self._waiting)[0], self._waiting[-1]
+        size_bytes = sum(batch.payload_bytes for kept in (self._sent, self._waiting) for batch in kept)
+        return size_bytes > OUTBOX_BYTES or newest.capture_times_us[-1] - oldest.capture_times_us[-1] > self._span_us
+
+    def _drop(self, kept: deque[FrameBatch]) -> None:
+        kept.popleft()
+        self.dropped += 1

@@ -1,4 +1,4 @@
-"""A TCP proxy between an edge and its server that counts what either sends, headers included, and that can fail.
+"""A TCP proxy between an edge and its server that counts what either sends, headers included, and that can be slow and fail.
 
 The kernel tells of each connection how many bytes and segments have come in (TCP_INFO of Linux), also of segments that carry
 nothing but an acknowledgement. Segments are as large as on Ethernet, although this is loopback.
@@ -8,20 +8,21 @@ import asyncio
 import contextlib
 import socket
 import struct
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from ams_common.clock import Clock
+from ams_eval.promise.shaping import SEGMENT_HEADER_BYTES, Conditions, ShapedDirection
 from ams_eval.promise.windows import worst_excess_bytes
 
-SEGMENT_HEADER_BYTES = 52
-"""IPv4 and TCP with time stamps, as on this loopback."""
 OPENING_SEGMENTS = 2
 """SYN and FIN, or their answers, which the kernel may not count; for each connection and direction."""
 ETHERNET_MSS = 1460
 """What the proxy announces; 12 of it go to time stamps."""
 SAMPLE_S = 0.02
-READ_BYTES = 65_536
+QUEUE_BYTES = 32_768
+"""What waits before a slow link; the rest waits at its sender."""
 _TCP_INFO = struct.Struct("=128xQII")
 """bytes_received, segs_out and segs_in of the kernel's struct tcp_info."""
 _RESET = struct.pack("ii", 1, 0)
@@ -52,6 +53,11 @@ class Trace:
         """Return the mean rate of all of it over `duration_s`."""
         return 8 * sum(self.wire_bytes) / duration_s
 
+    def between(self, begin_s: float, end_s: float) -> "Trace":
+        """Return what went from `begin_s` until before `end_s`."""
+        first, last = bisect_left(self.times_s, begin_s), bisect_left(self.times_s, end_s)
+        return Trace(self.times_s[first:last], self.payload_bytes[first:last], self.wire_bytes[first:last])
+
 
 class _Meter:
     """What has come in on one socket since the last look."""
@@ -75,10 +81,13 @@ class _Meter:
 class CountingProxy:
     """Forwards connections to a server on this machine; all methods belong to one asyncio loop."""
 
-    def __init__(self, server_port: int, clock: Clock) -> None:
+    def __init__(self, server_port: int, clock: Clock, *, slow: bool = False) -> None:
+        """Forward to `server_port`; `slow` where `shape` will be used, so that little is on the way unseen."""
         self._server_port = server_port
         self._clock = clock
-        self._listener = _ethernet_socket()
+        self._slow = slow
+        self._up, self._down = ShapedDirection(clock), ShapedDirection(clock)
+        self._listener = _ethernet_socket(slow)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[socket.socket] = set()
         self._meters: set[_Meter] = set()
@@ -113,6 +122,20 @@ class CountingProxy:
         """Take connections again."""
         self._refusing = False
 
+    def shape(self, uplink: Conditions, downlink: Conditions) -> None:
+        """Be such a link from now on."""
+        self._up.conditions, self._down.conditions = uplink, downlink
+
+    def stall(self) -> None:
+        """Let nothing through in either direction until `resume`, with all connections open."""
+        for direction in (self._up, self._down):
+            direction.stall()
+
+    def resume(self) -> None:
+        """Go on after `stall`."""
+        for direction in (self._up, self._down):
+            direction.resume()
+
     async def close(self) -> None:
         """End all connections and the proxy."""
         self.cut()
@@ -134,14 +157,15 @@ class CountingProxy:
 
     async def _serve(self, edge: socket.socket) -> None:
         edge.setblocking(False)
-        server = _ethernet_socket()
+        server = _ethernet_socket(self._slow)
         with edge, server, self._counted(edge, self.uplink), self._counted(server, self.downlink):
             if self._refusing:
                 edge.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 return
             await asyncio.get_running_loop().sock_connect(server, ("127.0.0.1", self._server_port))
             self.connections += 1
-            directions = [asyncio.ensure_future(_forward(*ends)) for ends in ((edge, server), (server, edge))]
+            both = (self._up, edge, server), (self._down, server, edge)
+            directions = [asyncio.ensure_future(_carry(*way)) for way in both]
             try:
                 await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -176,17 +200,16 @@ async def _run(part: Callable[[], Awaitable[None]]) -> None:
         await part()
 
 
-async def _forward(source: socket.socket, target: socket.socket) -> None:
-    """Hand on what comes until either end is closed."""
-    loop = asyncio.get_running_loop()
+async def _carry(direction: ShapedDirection, source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        while data := await loop.sock_recv(source, READ_BYTES):
-            await loop.sock_sendall(target, data)
+        await direction.carry(source, target)
 
 
-def _ethernet_socket() -> socket.socket:
+def _ethernet_socket(slow: bool) -> socket.socket:
     end = socket.socket()
     end.setblocking(False)
+    if slow:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_BYTES)
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_MSS)
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return end

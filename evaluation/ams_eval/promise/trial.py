@@ -1,18 +1,22 @@
-"""One trial of the promise: a real server and a real edge with a counting proxy between them, and an outage on the way."""
+"""One trial: a real server and a real edge with a counting proxy between them, and what befalls the link on the way."""
 
 import asyncio
+import shutil
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ams_common.budget import burst_bytes
-from ams_common.clock import Clock
+from ams_common.clock import SystemClock
 from ams_eval.processes import ChildProcess, child_process
 from ams_eval.promise.counting_proxy import CountingProxy, Trace
-from ams_eval.run_log import EventTail, named
+from ams_eval.run_log import EventTail, RunLog, named, read_run
 
-POLL_S = 0.1
+POLL_S = 0.05
+Action: TypeAlias = Callable[[CountingProxy], None]
 _SERVER = "from ams_server.daemon import main; raise SystemExit(main())"
 _EDGE = "from ams_edge.command import main; raise SystemExit(main())"
 
@@ -25,8 +29,10 @@ class Trial:
     """Budget of the edge in each direction."""
     duration_s: float
     """Seconds from the first connection of the edge to its end."""
-    outage_s: tuple[float, float]
-    """Begin and end of the outage, in seconds from the first connection."""
+    actions: Sequence[tuple[float, Action]]
+    """What is done to the link, and at how many seconds from the first connection: in the order of time."""
+    slow: bool = False
+    """Whether the link is ever made slow."""
     server_arguments: Sequence[str]
     """Flags of `ams-server`, beside its address and its events."""
     edge_arguments: Sequence[str]
@@ -42,8 +48,15 @@ class Finding:
     downlink: Trace
     connections: int
     """Connections that reached the server."""
-    swaps_s: tuple[float, ...]
-    """Seconds from the first connection to each update that the edge applied."""
+    started_s: float
+    """Time of the first connection, on the clock of traces and log."""
+    log: RunLog
+    """What edge and server have written."""
+
+    @property
+    def swaps_s(self) -> tuple[float, ...]:
+        """Seconds from the first connection to each update that the edge applied."""
+        return tuple(swap.time_s - self.started_s for swap in self.log.swaps)
 
     @property
     def burst_bytes(self) -> int:
@@ -60,16 +73,30 @@ class Finding:
         return all(self.excess_bytes(trace) <= self.burst_bytes for trace in (self.uplink, self.downlink))
 
 
-async def run_trial(trial: Trial, folder: Path, clock: Clock) -> Finding:
-    """Run `trial` with all files in `folder`, which is there.
+def outage(begin_s: float, end_s: float) -> list[tuple[float, Action]]:
+    """Return the actions of an outage: connections break at `begin_s` and are refused until `end_s`."""
+    return [(begin_s, CountingProxy.cut), (end_s, CountingProxy.restore)]
+
+
+def stall(begin_s: float, end_s: float) -> list[tuple[float, Action]]:
+    """Return the actions of a stall: from `begin_s` until `end_s` nothing goes, and connections stay open."""
+    return [(begin_s, CountingProxy.stall), (end_s, CountingProxy.resume)]
+
+
+async def run_trial(trial: Trial, folder: Path, clock: SystemClock) -> Finding:
+    """Run `trial` with all files in `folder`, which is there; what an earlier trial left in it goes.
 
     Raises:
         ProcessFailedError: server or edge failed.
+        RunLogError: they wrote other events than this version does.
     """
     server_events, edge_events = folder / "server-events.jsonl", folder / "edge-events.jsonl"
+    for events in (server_events, edge_events):
+        events.unlink(missing_ok=True)
+    shutil.rmtree(folder / "state", ignore_errors=True)
     arguments = [*trial.server_arguments, "--listen", "127.0.0.1:0", "--events", str(server_events)]
     with child_process("ams-server", [sys.executable, "-c", _SERVER, *arguments], folder / "server.log") as server:
-        proxy = CountingProxy(await _port(server, server_events), clock)
+        proxy = CountingProxy(await _port(server, server_events), clock, slow=trial.slow)
         arguments = [
             *trial.edge_arguments,
             *("--server", f"127.0.0.1:{proxy.start()}", "--state-folder", str(folder / "state")),
@@ -77,34 +104,39 @@ async def run_trial(trial: Trial, folder: Path, clock: Clock) -> Finding:
             *("--uplink-kbps", str(trial.rate_kbps), "--downlink-kbps", str(trial.rate_kbps)),
         ]
         with child_process("ams-edge", [sys.executable, "-c", _EDGE, *arguments], folder / "edge.log") as edge:
-            swaps_s = await _play(trial, proxy, (server, edge), EventTail(edge_events), clock)
+            started_s = await _play(trial, proxy, (server, edge), clock)
             # Not on this loop, which the edge's last words go through.
             await asyncio.to_thread(edge.stop)
         await proxy.close()
     return Finding(
-        trial=trial, uplink=proxy.uplink, downlink=proxy.downlink, connections=proxy.connections, swaps_s=tuple(swaps_s)
+        trial=trial,
+        uplink=proxy.uplink,
+        downlink=proxy.downlink,
+        connections=proxy.connections,
+        started_s=started_s,
+        log=read_run(edge_events, server_events),
     )
 
 
-async def _play(
-    trial: Trial, proxy: CountingProxy, processes: Sequence[ChildProcess], events: EventTail, clock: Clock
-) -> list[float]:
-    """Let the trial pass; return the seconds at which updates were applied."""
+async def _play(trial: Trial, proxy: CountingProxy, processes: Sequence[ChildProcess], clock: SystemClock) -> float:
+    """Let the trial pass; return the time of the first connection."""
+    actions = deque(trial.actions)
+    while actions and actions[0][0] <= 0:
+        actions.popleft()[1](proxy)
     while not proxy.connections:
-        for process in processes:
-            process.require_running()
-        await asyncio.sleep(POLL_S)
+        await _pause(processes)
     started_s = clock.now_s()
-    swaps_s: list[float] = []
-    actions = [(trial.outage_s[0], proxy.cut), (trial.outage_s[1], proxy.restore)]
     while (passed_s := clock.now_s() - started_s) < trial.duration_s:
-        for process in processes:
-            process.require_running()
         while actions and passed_s >= actions[0][0]:
-            actions.pop(0)[1]()
-        swaps_s += [passed_s for _ in named(events.read(), "swap")]
-        await asyncio.sleep(POLL_S)
-    return swaps_s
+            actions.popleft()[1](proxy)
+        await _pause(processes)
+    return started_s
+
+
+async def _pause(processes: Sequence[ChildProcess]) -> None:
+    for process in processes:
+        process.require_running()
+    await asyncio.sleep(POLL_S)
 
 
 async def _port(server: ChildProcess, events: Path) -> int:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from ams_common.classes import UInt8Array
+from ams_common.flights import Flights
 from ams_common.layout import Float32Array, weights_digest
-from ams_common.messages import BatchReceived, ClientMessage, Control, FrameBatch, ServerMessage, Update
+from ams_common.messages import Applied, BatchReceived, ClientMessage, Control, FrameBatch, ServerMessage, Update
 from ams_common.model_file import StoredModel
 from ams_common.snapshot_codec import encode_snapshot
 from ams_common.wire import server_message_from_proto, server_message_to_proto
@@ -93,9 +94,8 @@ class ReplayDevice:
         self._uplink = self._open_uplink(surroundings)
         self._downlink = self._open_downlink(surroundings)
         self._journal.provisioned(len(model.graph) + len(encode_snapshot(session.mirror.weights, model.manifest.layout)))
-        server.attach(
-            Outbound(session=session, teacher=teacher, deliver=self._on_turn, backlog_of=lambda: self._downlink.backlog)
-        )
+        self._flights = Flights(self._timeline.clock)
+        server.attach(Outbound(session=session, teacher=teacher, deliver=self._on_turn, backlog_of=self._backlog))
 
     def _open_uplink(self, surroundings: Surroundings) -> Uplink:
         control = self._session.control()
@@ -125,7 +125,12 @@ class ReplayDevice:
         self._timeline.run_until(frame.capture_time_s)
         self._uplink.offer(frame)
 
+    def _backlog(self) -> int:
+        return self._downlink.backlog + self._flights.late
+
     def _arrive_at_server(self, message: ClientMessage) -> None:
+        if isinstance(message, Applied):
+            self._flights.arrive(message.version)
         if not isinstance(message, FrameBatch):
             return
         self._book.batch_arrived(message.batch_id)
@@ -136,6 +141,7 @@ class ReplayDevice:
         self._journal.frames_labelled += turn.frames
         for message in turn.messages:
             if isinstance(message, Update):
+                self._flights.depart(message.version, len(message.payload))
                 self._book.version_made(message.version, turn)
             self._send_down(message)
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from ams_common.budget import TokenBucket, allowance
 from ams_common.errors import CodecError
+from ams_common.flights import Flights
+from ams_common.link_speed import worthwhile_bytes
 from ams_common.messages import ClientMessage, Control, FrameBatch
 from ams_common.session.outbox import BatchOutbox
 from ams_common.wire import client_message_from_proto, client_message_to_proto
@@ -47,16 +49,17 @@ class Uplink:
         self._book = book
         self._control = control
         self._sampler = Sampler(control)
-        self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_batches"].default)
+        self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_s"].default)
         self._encoder = BatchEncoder()
         self._encoder_free_s = 0.0
         self._bucket = TokenBucket(allowance(budget.uplink_bps, budget.downlink_bps), timeline.clock)
         self._sender = PacedSender[ClientMessage](
             timeline,
             Link(timeline, link.up, link.delay_s),
-            on_sent=lambda message, time_s: surroundings.journal.sent_by_device(time_s, message),
+            on_sent=self._leave,
             on_arrival=on_arrival,
         )
+        self._flights = Flights(timeline.clock)
 
     def obey(self, control: Control) -> None:
         """Sample as `control` asks for, from the next frame on."""
@@ -73,6 +76,9 @@ class Uplink:
     def acknowledge(self, batch_id: int) -> None:
         """Take note that the server has a batch."""
         self._outbox.acknowledge(batch_id)
+        flight = self._flights.arrive(batch_id)
+        if flight is not None:
+            self._outbox.shorten(worthwhile_bytes(flight, self._bucket))
         self._send_batches()
 
     def send(self, message: ClientMessage) -> None:
@@ -80,6 +86,12 @@ class Uplink:
         proto = client_message_to_proto(message)
         parsed = client_message_from_proto(proto)
         self._sender.send(parsed, proto.ByteSize(), self._bucket, large=isinstance(message, FrameBatch))
+
+    def _leave(self, message: ClientMessage, time_s: float) -> None:
+        """Take note of a message that the link takes now and whose last byte leaves at `time_s`."""
+        self._surroundings.journal.sent_by_device(time_s, message)
+        if isinstance(message, FrameBatch):
+            self._flights.depart(message.batch_id, message.payload_bytes)
 
     def _encode(self, samples: list[Sample], cut_s: float) -> None:
         latency = self._surroundings.latency

@@ -85,7 +85,7 @@ def _tiles(result: DemoResult, numbers: Numbers) -> str:
         ("uplink", number(numbers.uplink_kbps, 0), f"kbit/s of {up:g}" if up else "kbit/s"),
         ("downlink", number(numbers.downlink_kbps, 0), f"kbit/s of {down:g}" if down else "kbit/s"),
         ("edge", f"{numbers.edge_fps:.1f}", f"of {numbers.source_fps:.1f} frames/s"),
-        ("model age", number(numbers.model_age_mean_s, 1), "s on average"),
+        ("model age", number(numbers.model_age_mean_s, 1), "s on average" if numbers.updates else "no update took effect"),
     ]
     if result.judgement.exact is not None:
         gain = points(numbers.exact_adapted - numbers.exact_without)

@@ -1,0 +1,93 @@
+import asyncio
+from typing import cast
+
+from tests.protocol_support import batch, held, hello_of, holdings, offer
+
+from ams_common.budget import Allowance, TokenBucket
+from ams_common.clock import ManualClock
+from ams_common.flights import PROMPT_S, Flight, Flights
+from ams_common.messages import BatchReceived, ServerMessage
+from ams_common.proto import adaptation_pb2 as pb
+from ams_common.session.client import ClientSession
+from ams_common.session.greeting import greeting_messages
+from ams_common.session.incoming import IncomingSnapshot
+from ams_common.session.outbox import BatchOutbox
+from ams_common.wire import server_message_to_proto
+from ams_edge.edge_stream import Call, EdgeStream, Traffic
+
+HELLO = hello_of(holds=held(2))
+
+
+class FakeCall:
+    """The edge's side of a call, without a network."""
+
+    def __init__(self) -> None:
+        self._incoming: asyncio.Queue[pb.ServerMessage] = asyncio.Queue()
+        self.written: list[pb.ClientMessage] = []
+
+    @property
+    def batches(self) -> list[int]:
+        return [each.frame_batch.batch_id for each in self.written if each.WhichOneof("message") == "frame_batch"]
+
+    async def read(self) -> pb.ServerMessage:
+        return await self._incoming.get()
+
+    async def write(self, message: pb.ClientMessage) -> None:
+        self.written.append(message)
+
+    async def arrive(self, *messages: ServerMessage) -> None:
+        for each in messages:
+            self._incoming.put_nowait(server_message_to_proto(each))
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class Stage:
+    """A stream that was welcomed, and what it is made of."""
+
+    def __init__(self) -> None:
+        self.clock, self.call, self.outbox = ManualClock(), FakeCall(), BatchOutbox(600.0)
+        self.wake, self.flights = asyncio.Event(), list[Flight]()
+        self.stream = EdgeStream(
+            call=cast("Call", self.call),
+            session=ClientSession(HELLO, self.outbox, IncomingSnapshot(), holdings(2)),
+            uplink=TokenBucket(Allowance(bps=0, burst_bytes=1), self.clock),
+            traffic=Traffic(),
+            wake=self.wake,
+            stopped=asyncio.Event(),
+            on_event=lambda event: None,
+            flights=Flights(self.clock),
+            on_flight=self.flights.append,
+        )
+
+    async def add(self, *batch_ids: int) -> None:
+        for batch_id in batch_ids:
+            self.outbox.add(batch(batch_id))
+        self.wake.set()
+        await settle()
+
+
+def test_batches_whose_answers_are_late_are_followed_by_one_and_no_more() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        running = asyncio.ensure_future(stage.stream.run())
+        await settle()
+        await stage.call.arrive(*greeting_messages(HELLO, offer(2)))
+        await stage.add(1, 2, 3)
+        assert stage.call.batches == [1, 2, 3], "as long as nothing is late, all may go"
+        stage.clock.sleep(PROMPT_S + 0.1)
+        await stage.add(4)
+        assert stage.call.batches == [1, 2, 3]
+        await stage.call.arrive(BatchReceived(batch_id=1))
+        assert stage.call.batches == [1, 2, 3], "two are still on the way and late"
+        await stage.call.arrive(BatchReceived(batch_id=2))
+        assert stage.call.batches == [1, 2, 3, 4]
+        assert [each.behind for each in stage.flights] == [False, True]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scene())
