@@ -30,6 +30,7 @@ from ams_common.layout import Float32Array, ParameterLayout
 FAST, SMALL = 3, 19
 """Levels of zstd: for a snapshot of one device, and for one that many get."""
 _BIAS = 150
+_LARGEST_EXPONENT = 255 - _BIAS
 _MANTISSA_BITS = 24
 _LARGEST = 2**15 - 1
 _NO_BITS = 127
@@ -93,14 +94,17 @@ def decode_snapshot(data: bytes, layout: ParameterLayout, base: Float32Array | N
 
 
 def _row_exponents(vector: Float32Array, base: Float32Array, rows: Rows) -> Int32Array:
-    """Return, int32 [R], the largest e for each row of which all differences are multiples of 2^e; 0 where all are zero."""
+    """Return, int32 [R], the largest e for each row of which all differences are multiples of 2^e, up to what a byte holds.
+
+    It is 0 where all are zero.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         mantissas, exponents = np.frexp(vector - base)
         wholes = np.ldexp(mantissas, _MANTISSA_BITS).astype(np.int32)
     lowest_bits = np.frexp((wholes & -wholes).astype(np.float32))[1] - 1
     lowest = np.where(wholes == 0, _NO_BITS, exponents - _MANTISSA_BITS + lowest_bits)
     least: Int32Array = np.minimum.reduceat(lowest, rows.starts).astype(np.int32)
-    return np.where(least == _NO_BITS, 0, least)
+    return np.where(least == _NO_BITS, 0, np.minimum(least, _LARGEST_EXPONENT))
 
 
 def _bits(values: Float32Array) -> npt.NDArray[np.uint32]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from random import SystemRandom
 from types import TracebackType
 
-from ams_common.budget import LEAST_BATCH_BYTES, REFERENCE_UPLINK_BPS, TokenBucket, allowance
+from ams_common.budget import REFERENCE_UPLINK_BPS, TokenBucket, allowance
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
@@ -46,6 +46,7 @@ from ams_edge.camera import open_camera
 from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
+from ams_edge.link_plan import as_carried
 from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.patcher import Patcher, PatcherWorker
 from ams_edge.picture import Picture
@@ -257,27 +258,27 @@ class Agent:
         return labels
 
     def _sample(self, frame: Frame) -> None:
-        control = self._control
-        if control is None:
+        if self._control is None:
             return
+        control = as_carried(self._control, self._carried_share())
         self._sampler.set_control(control)
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)
         if samples is not None:
             newest_us = samples[-1].capture_time_us
             self._statistics.batch_cut(newest_us, (frame.capture_time_us - newest_us) / 1e6)
-            self._encoder.submit(samples, self._batch_bytes(control), agreed_codec(self._settings.video_codec, control))
+            self._encoder.submit(samples, control.batch_bytes, agreed_codec(self._settings.video_codec, control))
 
-    def _batch_bytes(self, control: Control) -> int:
-        """Return what a batch may have: what the server asks for, or less where the link is slower than the budget."""
+    def _carried_share(self) -> float:
+        """Return what part of the planned uplink the link carries; less than 1 where it is slower than the budget."""
         planned_bps = self._budgets.held.uplink_bps or REFERENCE_UPLINK_BPS
-        usable_bps = self._link.usable_uplink_bps(planned_bps)
-        slow = usable_bps < planned_bps
+        share = self._link.usable_uplink_bps(planned_bps) / planned_bps
+        slow = share < 1
         if slow != self._slow_link:
             self._slow_link = slow
             carried = f"less than {planned_bps / 1000:g} kbit/s up, batches are smaller" if slow else "what is planned again"
             _log.info("the link carries %s", carried)
-        return max(min(LEAST_BATCH_BYTES, control.batch_bytes), int(control.batch_bytes * usable_bps / planned_bps))
+        return share
 
     def _check_threads(self) -> None:
         """Raise what ended a thread, since the agent is nothing without it.

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ams_common.compression import zstd_compress
@@ -34,6 +34,8 @@ def test_a_snapshot_is_exact(vector: Float32Array, base: Float32Array | None) ->
     assert restored.dtype == np.float32
 
 
+@example(exponent=103, wholes=np.full(14, 8, np.float32))
+@example(exponent=112, wholes=np.full(14, 2**14, np.float32))
 @given(exponent=st.integers(-149, 104), wholes=vectors(st.integers(-(2**15) + 1, 2**15 - 1).map(float)))
 def test_multiples_of_a_power_of_two_are_exact_at_any_scale(exponent: int, wholes: Float32Array) -> None:
     vector = np.ldexp(wholes, exponent)

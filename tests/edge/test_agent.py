@@ -15,7 +15,6 @@ from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_updat
 from tests.edge.videos import tenths, write_video
 from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, running_server
 
-from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
@@ -413,17 +412,14 @@ def test_batches_become_smaller_on_a_link_that_is_slower_than_the_budget(
 ) -> None:
     caplog.set_level("INFO")
     with Agent(make_settings(1, uplink_kbps=200)) as agent:
-        assert agent._batch_bytes(CONTROL) == CONTROL.batch_bytes
+        assert agent._carried_share() == 1.0
         agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, behind=True))
         usable_bps = agent._link.usable_uplink_bps(200_000)
         assert usable_bps < 50_000
-        assert agent._batch_bytes(CONTROL) == int(CONTROL.batch_bytes * usable_bps / 200_000)
-        agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8000.0, behind=True))
-        assert agent._batch_bytes(CONTROL) == LEAST_BATCH_BYTES
-        assert agent._batch_bytes(replace(CONTROL, batch_bytes=100)) == 100
+        assert agent._carried_share() == usable_bps / 200_000
         for _ in range(3):
             agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=0.1))
-        assert agent._batch_bytes(CONTROL) == CONTROL.batch_bytes
+        assert agent._carried_share() == 1.0
     told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
     assert told == [
         "the link carries less than 200 kbit/s up, batches are smaller",

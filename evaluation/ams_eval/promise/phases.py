@@ -14,6 +14,8 @@ class Phase:
     uplink_kbps: float
     """Mean rate on the wire, before the link."""
     downlink_kbps: float
+    planned_uplink_kbps: float
+    """Video of the batches that the edge has made, sent or not."""
     model_age_s: Spread
     """Over the edge's reports, one a second."""
     oldest_s: float
@@ -34,10 +36,12 @@ def phase_of(found: Finding, begin_s: float, end_s: float) -> Phase:
     seconds = [each for each in found.log.seconds if begin_time_s <= each.time_s < end_time_s]
     ages_s = [each.model_age_s for each in seconds if each.model_age_s is not None]
     swaps = [each for each in found.log.swaps if begin_time_s <= each.time_s < end_time_s]
+    batches = [each for each in found.log.batches if begin_time_s <= each.time_s < end_time_s]
     up, down = (trace.between(begin_time_s, end_time_s) for trace in (found.uplink, found.downlink))
     return Phase(
         uplink_kbps=up.mean_bps(end_s - begin_s) / 1000,
         downlink_kbps=down.mean_bps(end_s - begin_s) / 1000,
+        planned_uplink_kbps=8e-3 * sum(each.payload_bytes for each in batches) / (end_s - begin_s),
         model_age_s=spread(ages_s),
         oldest_s=max(ages_s, default=float("nan")),
         way_s={part: _mean_part_s(swaps, part) for part in LATENCY_PARTS},
