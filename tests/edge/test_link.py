@@ -357,6 +357,25 @@ def test_batches_wait_for_the_budget_while_small_messages_pass() -> None:
         assert link.dropped_batches == 1, "one that is larger than the burst can hold beside the reserve"
 
 
+def test_batches_that_would_make_the_newest_late_give_way_to_it() -> None:
+    clock = ManualClock()
+    uplink = TokenBucket(Allowance(bps=8000, burst_bytes=40_000, reserve_bytes=5000), clock)
+    backend = FakeBackend(offer(0))
+    with running_server(backend) as server, running_link(server.port, uplink=uplink) as (link, events):
+        events.wait_count(SnapshotReceived)
+        uplink.spend(int(uplink.room_bytes) + 5000)
+        for batch_id in (1, 2, 3):
+            link.send_batch(batch(batch_id, 6000))
+        clock.sleep(13.0)  # for one batch and a little
+        link.send_batch(batch(4, 6000))
+        events.wait_for(lambda items: BatchTaken(batch_id=1) in items)
+        assert link.dropped_batches == 2, "the budget brings 3 kB in 3 s, more than that would wait"
+        clock.sleep(13.0)
+        link.send_batch(batch(5, 100))
+        events.wait_for(lambda items: BatchTaken(batch_id=4) in items)
+        assert not {BatchTaken(batch_id=2), BatchTaken(batch_id=3)} & set(events.items)
+
+
 def test_a_full_outbox_drops_the_oldest_batch_and_no_batch_is_too_large_for_a_message() -> None:
     with running_server(FakeBackend(offer(0))) as server:
         free_port = server.port

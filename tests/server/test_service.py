@@ -309,7 +309,7 @@ def test_a_chunk_made_for_a_larger_budget_is_cut_to_the_one_that_holds() -> None
             message = stream.read()
             if isinstance(message, ModelChunk) and message.part == "weights":
                 chunks.append(message)
-    assert len(chunks) > 2
+    assert len(chunks) > 1
     assert max(sent_bytes(len(each.data)) for each in chunks) < 6000
     assert b"".join(each.data for each in chunks) == snapshot
     assert backend.connection().received_bytes > 0
