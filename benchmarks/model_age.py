@@ -34,7 +34,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     flags = server_flags()
     trial = Trial(
-        rate_kbps=BUDGET_KBPS,
+        uplink_kbps=BUDGET_KBPS,
+        downlink_kbps=BUDGET_KBPS,
         duration_s=arguments.seconds,
         actions=[(0.0, shape)],
         slow=True,

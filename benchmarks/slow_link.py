@@ -78,7 +78,8 @@ def trial_of(parts: Sequence[Part], flags: list[str], out: Path) -> Trial:
         for stalled_s, resumed_s in part.stalls_s:
             actions += stall(begin_s + stalled_s, begin_s + resumed_s)
     return Trial(
-        rate_kbps=BUDGET_KBPS,
+        uplink_kbps=BUDGET_KBPS,
+        downlink_kbps=BUDGET_KBPS,
         duration_s=begins_s[-1],
         actions=actions,
         slow=True,

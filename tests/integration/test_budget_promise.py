@@ -18,7 +18,8 @@ OUTAGE_S = (12.0, 18.0)
 def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
     write_scene(tmp_path / "video.mp4", tmp_path / "labels.npz", frames=RATE_HZ * 2 * DURATION_S, rate_hz=RATE_HZ)
     trial = Trial(
-        rate_kbps=RATE_KBPS,
+        uplink_kbps=RATE_KBPS,
+        downlink_kbps=RATE_KBPS,
         duration_s=DURATION_S,
         actions=outage(*OUTAGE_S),
         server_arguments=[
@@ -32,8 +33,8 @@ def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
     )
     found = asyncio.run(run_trial(trial, tmp_path, SystemClock()))
     log = f"{(tmp_path / 'edge.log').read_text()}\n{(tmp_path / 'server.log').read_text()}"
-    for trace in (found.uplink, found.downlink):
-        assert found.excess_bytes(trace) <= found.burst_bytes, log
-        assert sum(trace.wire_bytes) > found.burst_bytes / 2, f"too little went to show anything\n{log}"
+    for use in (found.uplink, found.downlink):
+        assert use.excess_bytes <= use.burst_bytes, log
+        assert sum(use.trace.wire_bytes) > use.burst_bytes / 2, f"too little went to show anything\n{log}"
     assert found.connections == 2, log
     assert any(time_s > OUTAGE_S[1] for time_s in found.swaps_s), f"no update after the outage\n{log}"

@@ -52,7 +52,8 @@ def test_a_slow_link_is_not_filled_with_what_is_stale_and_all_recovers_with_it(t
     flags, model = arguments(tmp_path), tmp_path / "model.ams"
     provision(load_settings(ProvisionSettings, [*flags, "--out", str(model)]))
     trial = Trial(
-        rate_kbps=BUDGET_KBPS,
+        uplink_kbps=BUDGET_KBPS,
+        downlink_kbps=BUDGET_KBPS,
         duration_s=DURATION_S,
         actions=[(0.0, fast), (SLOW_S[0], slow), *stall(*STALL_S), (SLOW_S[1], fast)],
         slow=True,

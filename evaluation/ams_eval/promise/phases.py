@@ -37,7 +37,7 @@ def phase_of(found: Finding, begin_s: float, end_s: float) -> Phase:
     ages_s = [each.model_age_s for each in seconds if each.model_age_s is not None]
     swaps = [each for each in found.log.swaps if begin_time_s <= each.time_s < end_time_s]
     batches = [each for each in found.log.batches if begin_time_s <= each.time_s < end_time_s]
-    up, down = (trace.between(begin_time_s, end_time_s) for trace in (found.uplink, found.downlink))
+    up, down = (use.trace.between(begin_time_s, end_time_s) for use in (found.uplink, found.downlink))
     return Phase(
         uplink_kbps=up.mean_bps(end_s - begin_s) / 1000,
         downlink_kbps=down.mean_bps(end_s - begin_s) / 1000,

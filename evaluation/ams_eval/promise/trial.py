@@ -25,8 +25,9 @@ _EDGE = "from ams_edge.command import main; raise SystemExit(main())"
 class Trial:
     """What is done."""
 
-    rate_kbps: float
-    """Budget of the edge in each direction."""
+    uplink_kbps: float
+    downlink_kbps: float
+    """Budgets of the edge."""
     duration_s: float
     """Seconds from the first connection of the edge to its end."""
     actions: Sequence[tuple[float, Action]]
@@ -40,12 +41,42 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Use:
+    """What went in one direction, beside its budget."""
+
+    trace: Trace
+    rate_bps: float
+    duration_s: float
+    """Length of the trial."""
+
+    @property
+    def excess_bytes(self) -> float:
+        """The largest bytes - rate x length over all windows that the promise is about."""
+        return self.trace.worst_excess_bytes(self.rate_bps)
+
+    @property
+    def burst_bytes(self) -> int:
+        """What the documentation allows beside the rate."""
+        return burst_bytes(round(self.rate_bps))
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept."""
+        return self.excess_bytes <= self.burst_bytes
+
+    @property
+    def share(self) -> float:
+        """Part of rate x duration that went."""
+        return self.trace.mean_bps(self.duration_s) / self.rate_bps
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
     """What a trial has shown."""
 
     trial: Trial
-    uplink: Trace
-    downlink: Trace
+    uplink: Use
+    downlink: Use
     connections: int
     """Connections that reached the server."""
     started_s: float
@@ -59,18 +90,9 @@ class Finding:
         return tuple(swap.time_s - self.started_s for swap in self.log.swaps)
 
     @property
-    def burst_bytes(self) -> int:
-        """What the documentation allows beside the rate."""
-        return burst_bytes(round(1000 * self.trial.rate_kbps))
-
-    def excess_bytes(self, trace: Trace) -> float:
-        """Return the largest bytes - rate x length of `trace` over all windows that the promise is about."""
-        return trace.worst_excess_bytes(1000 * self.trial.rate_kbps)
-
-    @property
     def kept(self) -> bool:
         """Whether both directions kept the promise."""
-        return all(self.excess_bytes(trace) <= self.burst_bytes for trace in (self.uplink, self.downlink))
+        return self.uplink.kept and self.downlink.kept
 
 
 def outage(begin_s: float, end_s: float) -> list[tuple[float, Action]]:
@@ -101,17 +123,18 @@ async def run_trial(trial: Trial, folder: Path, clock: SystemClock) -> Finding:
             *trial.edge_arguments,
             *("--server", f"127.0.0.1:{proxy.start()}", "--state-folder", str(folder / "state")),
             *("--events", str(edge_events), "--device-id", "trial"),
-            *("--uplink-kbps", str(trial.rate_kbps), "--downlink-kbps", str(trial.rate_kbps)),
+            *("--uplink-kbps", str(trial.uplink_kbps), "--downlink-kbps", str(trial.downlink_kbps)),
         ]
         with child_process("ams-edge", [sys.executable, "-c", _EDGE, *arguments], folder / "edge.log") as edge:
             started_s = await _play(trial, proxy, (server, edge), clock)
             # Not on this loop, which the edge's last words go through.
             await asyncio.to_thread(edge.stop)
         await proxy.close()
+    up_bps, down_bps = 1000 * trial.uplink_kbps, 1000 * trial.downlink_kbps
     return Finding(
         trial=trial,
-        uplink=proxy.uplink,
-        downlink=proxy.downlink,
+        uplink=Use(trace=proxy.uplink, rate_bps=up_bps, duration_s=trial.duration_s),
+        downlink=Use(trace=proxy.downlink, rate_bps=down_bps, duration_s=trial.duration_s),
         connections=proxy.connections,
         started_s=started_s,
         log=read_run(edge_events, server_events),
