@@ -12,7 +12,7 @@ class LearningRateConfig(PartConfig):
 
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """Step size of the optimiser, to which it comes down in the long run."""
-    learning_rate_boost: float = Field(default=1.0, ge=1, le=100)
+    learning_rate_boost: float = Field(default=2.0, ge=1, le=100)
     """Factor by which the first phase of a device has larger steps; what it adds halves every --boost-half-life phases."""
     boost_half_life: float = Field(default=8.0, gt=0, allow_inf_nan=False)
     """Phases in which half of what --learning-rate-boost adds has gone."""
