@@ -5,7 +5,7 @@ from tests.evaluation.demo_results import run_log
 
 from ams_eval.promise.counting_proxy import CountingProxy, Trace
 from ams_eval.promise.phases import phase_of
-from ams_eval.promise.trial import Finding, Trial, outage, stall
+from ams_eval.promise.trial import Finding, Trial, Use, outage, stall
 
 STARTED_S = 100.0
 """The log has a report a second from then on, updates at 2.5 and 8 s, and a batch of 60 kB at 0.6 s."""
@@ -16,8 +16,10 @@ def finding() -> Finding:
     for second in range(20):
         uplink.add(STARTED_S + second, 1000, 1)
         downlink.add(STARTED_S + second, 0, 2)
-    trial = Trial(rate_kbps=100.0, duration_s=20.0, actions=[], server_arguments=[], edge_arguments=[])
-    return Finding(trial=trial, uplink=uplink, downlink=downlink, connections=1, started_s=STARTED_S, log=run_log())
+    trial = Trial(uplink_kbps=100.0, downlink_kbps=50.0, duration_s=20.0, actions=[], server_arguments=[], edge_arguments=[])
+    up = Use(trace=uplink, rate_bps=100_000, duration_s=20.0)
+    down = Use(trace=downlink, rate_bps=50_000, duration_s=20.0)
+    return Finding(trial=trial, uplink=up, downlink=down, connections=1, started_s=STARTED_S, log=run_log())
 
 
 def test_a_phase_has_the_rates_ages_and_ways_of_its_time_alone() -> None:
