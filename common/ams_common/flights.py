@@ -62,6 +62,12 @@ class Flights:
             return self._flight(*next(iter(self._sent.values()))) if self._sent else None
 
     @property
+    def count(self) -> int:
+        """How many messages are not answered."""
+        with self._lock:
+            return len(self._sent)
+
+    @property
     def late(self) -> int:
         """How many messages are not answered while the first of them is late; 0 while answers are prompt.
 

@@ -4,8 +4,10 @@ A large message leaves at the speed of the link whatever the budget, so that eac
 while little is sent: what is planned follows it down and up again without trying out.
 """
 
+import math
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from ams_common.budget import TokenBucket
 from ams_common.flights import Flight
@@ -36,6 +38,10 @@ class LinkSpeed:
         with self._lock:
             self._flights.append(flight)
 
+    def is_less_than(self, budget_bps: float) -> bool:
+        """Tell whether less can be planned for than `budget_bps`, 0 for no limit."""
+        return self.usable_bps(budget_bps) != budget_bps
+
     def usable_bps(self, budget_bps: float, waiting: Flight | None = None) -> float:
         """Return what to plan for: the budget, or SHARE of what the link carries where that is less; 0 for no limit.
 
@@ -43,15 +49,20 @@ class LinkSpeed:
         """
         with self._lock:
             flights = list(self._flights)
+        # The newest alone tells at once of a link that has become slow, where it took long enough to be believed.
+        newest = flights[-1:]
         if waiting is not None and waiting.duration_s > max((each.duration_s for each in flights), default=0.0):
             flights.append(waiting)
-        busy_s = sum(each.duration_s if each.behind else max(0.0, each.duration_s - ANSWER_S) for each in flights)
-        if busy_s < LEAST_BUSY_S:
-            return budget_bps
-        usable_bps = SHARE * 8 * sum(each.wire_bytes for each in flights) / busy_s
+        usable_bps = SHARE * min(_carried_bps(flights), _carried_bps(newest))
         if budget_bps == 0:
             return usable_bps if usable_bps < PLENTY_BPS else 0.0
         return min(budget_bps, usable_bps)
+
+
+def _carried_bps(flights: Sequence[Flight]) -> float:
+    """Return the rate at which these went; infinite where they were too quick to tell."""
+    busy_s = sum(each.duration_s if each.behind else max(0.0, each.duration_s - ANSWER_S) for each in flights)
+    return 8 * sum(each.wire_bytes for each in flights) / busy_s if busy_s >= LEAST_BUSY_S else math.inf
 
 
 def worthwhile_bytes(flight: Flight, bucket: TokenBucket) -> float:

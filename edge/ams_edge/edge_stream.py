@@ -12,6 +12,7 @@ from ams_common.budget import TokenBucket
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flight, Flights
 from ams_common.framing import receipt_bytes, sent_bytes
+from ams_common.link_speed import LinkSpeed
 from ams_common.messages import ClientMessage, Drain, FrameBatch
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.client import BatchTaken, ClientEvent, ClientSession, ProblemReported
@@ -19,9 +20,9 @@ from ams_common.wire import client_message_to_proto, server_message_from_proto
 
 WELCOME_TIMEOUT_S = 60.0
 """A server may have to load a model before its welcome."""
-MOST_LATE = 2
-"""Batches on the way where answers are late: one that the link takes now, and one that follows at once. Others wait here, where
-they can give way to newer ones."""
+MOST_ON_THE_WAY = 2
+"""Batches on the way where the link is slow: one that it takes now, and one that follows at once. Others wait here, where they
+can give way to newer ones."""
 DRAIN_S = 2.0
 """Time that the server has to close the stream after a drain."""
 
@@ -52,6 +53,8 @@ class EdgeStream:
     on_event: Callable[[ClientEvent], None]
     flights: Flights
     """Batches that were sent on this stream and not acknowledged, by their ids."""
+    speed: LinkSpeed
+    """Of this link, as far as earlier streams have shown it too."""
     on_flight: Callable[[Flight], None]
     """Told of each batch that was acknowledged."""
 
@@ -95,7 +98,7 @@ class EdgeStream:
             if message is None:
                 await self._wait_for_more(None)
                 continue
-            if isinstance(message, FrameBatch) and self.flights.late >= MOST_LATE:
+            if isinstance(message, FrameBatch) and self._crowded:
                 await self._wait_for_more(None)
                 continue
             proto = client_message_to_proto(message)
@@ -110,6 +113,12 @@ class EdgeStream:
                 self.flights.depart(message.batch_id, wire_bytes)
             self.uplink.spend(wire_bytes)
             await self._write(message, proto)
+
+    @property
+    def _crowded(self) -> bool:
+        flights = self.flights
+        slow = flights.late > 0 or self.speed.is_less_than(self.uplink.bps)
+        return slow and flights.count >= MOST_ON_THE_WAY
 
     async def _write(self, message: ClientMessage, proto: pb.ClientMessage) -> None:
         self.traffic.sent_bytes += proto.ByteSize()

@@ -260,6 +260,7 @@ class Link:
                 stopped=self._stopped,
                 on_event=self._receive_event,
                 flights=self._flights,
+                speed=self._speed,
                 on_flight=self._observe,
             )
             return await stream.run()

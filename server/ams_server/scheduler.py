@@ -1,7 +1,8 @@
 """The worker that owns the accelerator: one thread, round robin over devices (AMS section 4.2 and appendix E).
 
 A turn of a device is: label its new frames, then one training phase if one is due. Devices with nothing to do pass their turn,
-and those that still wait for the bytes of the last update are not trained: a further one would only queue up behind it.
+and those that still wait for the last update, or do not report it in time, are not trained: a further one would only queue up
+behind it.
 
 A device sends several batches for each update. Turns that end in an update come first, among them the one that has waited
 longest, since all else can wait: other turns label a single batch, so that an update never waits for more than that, or for the

@@ -48,6 +48,7 @@ def simulate(link_bps: Callable[[float], float], interval_s: float, rounds: int,
 def test_nothing_is_known_before_a_message_was_answered() -> None:
     assert LinkSpeed().usable_bps(BUDGET_BPS) == BUDGET_BPS
     assert LinkSpeed().usable_bps(0) == 0
+    assert not LinkSpeed().is_less_than(0)
 
 
 def test_a_link_that_carries_the_budget_changes_nothing() -> None:
@@ -88,6 +89,7 @@ def test_without_a_budget_only_a_slow_link_is_a_limit() -> None:
     speed = LinkSpeed()
     speed.observe(flight(20.0, 2.2))
     assert speed.usable_bps(0) == pytest.approx(SHARE * 10 * BUDGET_BPS)
+    assert speed.is_less_than(0)
     speed = LinkSpeed()
     speed.observe(flight(10.0, 0.21))
     assert speed.usable_bps(0) == 0
@@ -108,3 +110,12 @@ def test_no_more_may_wait_than_the_link_takes_soon_where_its_speed_is_known() ->
     assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=2.5, behind=True), unlimited) == WAITING_S * 2000
     assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=0.0, behind=True), unlimited) > 10**6
     assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=8.0), unlimited) == math.inf, "it may only have stood still"
+
+
+def test_the_newest_message_tells_at_once_of_a_link_that_has_become_slow_and_of_nothing_else() -> None:
+    speed = LinkSpeed()
+    for duration_s in (0.5, 0.5, 8.0 + ANSWER_S):
+        speed.observe(flight(2.0, duration_s))
+    assert speed.usable_bps(BUDGET_BPS) == pytest.approx(SHARE * BUDGET_BPS / 4)
+    speed.observe(flight(2.0, 0.5))
+    assert speed.usable_bps(BUDGET_BPS) == pytest.approx(SHARE * 6 * BUDGET_BPS / 8.6), "the mean of the last three again"

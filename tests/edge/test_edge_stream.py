@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from tests.protocol_support import batch, held, hello_of, holdings, offer
@@ -6,6 +7,7 @@ from tests.protocol_support import batch, held, hello_of, holdings, offer
 from ams_common.budget import Allowance, TokenBucket
 from ams_common.clock import ManualClock
 from ams_common.flights import PROMPT_S, Flight, Flights
+from ams_common.link_speed import LinkSpeed
 from ams_common.messages import BatchReceived, ServerMessage
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.client import ClientSession
@@ -51,7 +53,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.clock, self.call, self.outbox = ManualClock(), FakeCall(), BatchOutbox(600.0)
-        self.wake, self.flights = asyncio.Event(), list[Flight]()
+        self.wake, self.flights, self.speed = asyncio.Event(), list[Flight](), LinkSpeed()
         self.stream = EdgeStream(
             call=cast("Call", self.call),
             session=ClientSession(HELLO, self.outbox, IncomingSnapshot(), holdings(2)),
@@ -61,6 +63,7 @@ class Stage:
             stopped=asyncio.Event(),
             on_event=lambda event: None,
             flights=Flights(self.clock),
+            speed=self.speed,
             on_flight=self.flights.append,
         )
 
@@ -71,12 +74,19 @@ class Stage:
         await settle()
 
 
+async def play(scene: Callable[[Stage], Awaitable[None]]) -> None:
+    """Let `scene` happen on a stream that was welcomed."""
+    stage = Stage()
+    running = asyncio.ensure_future(stage.stream.run())
+    await settle()
+    await stage.call.arrive(*greeting_messages(HELLO, offer(2)))
+    await scene(stage)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 def test_batches_whose_answers_are_late_are_followed_by_one_and_no_more() -> None:
-    async def scene() -> None:
-        stage = Stage()
-        running = asyncio.ensure_future(stage.stream.run())
-        await settle()
-        await stage.call.arrive(*greeting_messages(HELLO, offer(2)))
+    async def scene(stage: Stage) -> None:
         await stage.add(1, 2, 3)
         assert stage.call.batches == [1, 2, 3], "as long as nothing is late, all may go"
         stage.clock.sleep(PROMPT_S + 0.1)
@@ -87,7 +97,16 @@ def test_batches_whose_answers_are_late_are_followed_by_one_and_no_more() -> Non
         await stage.call.arrive(BatchReceived(batch_id=2))
         assert stage.call.batches == [1, 2, 3, 4]
         assert [each.behind for each in stage.flights] == [False, True]
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
-    asyncio.run(scene())
+    asyncio.run(play(scene))
+
+
+def test_on_a_link_that_is_known_to_be_slow_no_more_than_two_are_ever_on_the_way() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.speed.observe(Flight(wire_bytes=10_000, duration_s=20.0))
+        await stage.add(1, 2, 3, 4)
+        assert stage.call.batches == [1, 2]
+        await stage.call.arrive(BatchReceived(batch_id=1))
+        assert stage.call.batches == [1, 2, 3]
+
+    asyncio.run(play(scene))
