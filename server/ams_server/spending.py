@@ -175,7 +175,9 @@ class Spending:
         # Where frames are more seldom than updates should be, an update waits for the next frame.
         update_interval_s = max(wishes.update_interval_s, 1 / sampling_hz)
         uplink_bps = self._batches_bps(update_interval_s) if self.budget.uplink_bps else wishes.reference_uplink_bps
-        least_frame_s = 8 * batch_cost(math.ceil(self.frame_size.least_bits / 8), 1).up_bytes / uplink_bps
+        # A byte more than that, which rounding may take.
+        least_bytes = math.ceil(self.frame_size.least_bits / 8) + 1
+        least_frame_s = 8 * batch_cost(least_bytes, 1).up_bytes / uplink_bps
         cadence = batch_cadence(update_interval_s, sampling_hz, uplink_bps, least_frame_s)
         most_bytes = _large_message_bytes(allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps))
         up_bytes = min(most_bytes, uplink_bps * cadence.budgeted_s / 8)

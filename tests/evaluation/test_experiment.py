@@ -163,7 +163,7 @@ def test_settings_tell_apart_what_differs_and_nothing_else(tmp_path: Path) -> No
         file_digest(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(("given", "held"), [((200, 5), (20, 5)), ((0, 5), (0, 5)), ((100, 50), (100, 50))])
+@pytest.mark.parametrize(("given", "held"), [((200, 5), (40, 5)), ((0, 5), (0, 5)), ((100, 50), (100, 50))])
 def test_budgets_are_held_to_each_other_as_in_the_product(given: tuple[float, float], held: tuple[float, float]) -> None:
     budget = stage(network=NetworkConfig(uplink_kbps=given[0], downlink_kbps=given[1])).budget
     assert (budget.uplink_bps, budget.downlink_bps) == (1000 * held[0], 1000 * held[1])
