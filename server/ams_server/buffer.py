@@ -67,6 +67,10 @@ class TrainingBuffer:
         bisect.insort(self._samples, sample, key=lambda each: each.capture_time_s)
         self._samples = self._recent()[-self._capacity :]
 
+    def newest(self, count: int) -> list[TrainingSample]:
+        """Return the newest `count` samples, fewer where there are not so many, oldest first."""
+        return self._samples[-count:]
+
     def clear(self) -> None:
         """Drop all samples: their capture times mean nothing on the clock of another run of the edge."""
         self._samples = []

@@ -100,6 +100,13 @@ def test_a_read_only_frame_is_taken() -> None:
     assert len(buffer) == 1
 
 
+def test_the_newest_samples_come_oldest_first() -> None:
+    buffer = filled([4.0, 1.0, 3.0, 2.0])
+    assert [sample.capture_time_s for sample in buffer.newest(2)] == [3.0, 4.0]
+    assert [sample.capture_time_s for sample in buffer.newest(9)] == [1.0, 2.0, 3.0, 4.0]
+    assert filled([]).newest(2) == []
+
+
 def test_clear_forgets_the_clock_too() -> None:
     buffer = filled([1000.0])
     buffer.clear()

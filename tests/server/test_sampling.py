@@ -82,6 +82,23 @@ def test_similarity_rule_by_hand() -> None:
         assert sampling.update(now_s) == pytest.approx(rate_hz, abs=1e-7)
 
 
+def test_each_rule_has_a_target_and_a_gain_of_its_own_and_0_asks_for_them() -> None:
+    for rule, target, gain_hz in (("loss", 0.08, 3.0), ("error", 0.02, 10.0)):
+        for settings in ({}, {"sampling_target": target, "sampling_gain_hz": gain_hz}):
+            sampling = controller(sampling_rule=rule, **settings)
+            sampling.add(target - 0.03)
+            assert sampling.update(10.0) == pytest.approx(1.0 - 0.03 * gain_hz)
+    sampling = controller(sampling_rule="error", sampling_target=0.3, sampling_gain_hz=2.0)
+    sampling.add(0.2)
+    assert sampling.update(10.0) == pytest.approx(0.8)
+
+
+def test_nothing_said_changes_nothing() -> None:
+    sampling = controller(sampling_rule="error")
+    sampling.add(None)
+    assert sampling.update(10.0) == 1.0
+
+
 def test_the_rate_changes_once_a_period_and_not_before() -> None:
     sampling = controller(sampling_target=0.5, sampling_gain_hz=0.2)
     rates = []

@@ -7,6 +7,7 @@ from ams_common.budget import REFERENCE_UPLINK_BPS
 from ams_common.classes import UInt8Array
 from ams_server.buffer import TrainingBuffer
 from ams_server.learners.base import LabelledFrames, at_size
+from ams_server.learners.novelty import Novelty
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
 from ams_server.state import State, part_of, prefixed
@@ -27,6 +28,8 @@ class AmsLearner:
     pacing: PacingController
     size: tuple[int, int]
     """Width and height of the student's input."""
+    novelty: Novelty | None = None
+    """Judges frames where the sampling rate follows what the student gets wrong; otherwise it follows the teacher's labels."""
 
     def __post_init__(self) -> None:
         self.least_interval_s = 0.0
@@ -68,10 +71,13 @@ class AmsLearner:
         """Put the frames of a batch into the buffer and adjust the sampling rate."""
         times_s = [time_us / 1e6 for time_us in frames.capture_times_us]
         for image, labels, time_s in zip(frames.images, frames.labels, times_s, strict=True):
-            if self._last_labels is not None and self._last_labels.shape == labels.shape:
+            small_image, small_labels = at_size(image, labels, self.size)
+            if self.novelty is not None:
+                self.sampling.add(self.novelty.judge(small_image, small_labels))
+            elif self._last_labels is not None and self._last_labels.shape == labels.shape:
                 self.sampling.observe(self._last_labels, labels)
             self._last_labels = labels
-            self.buffer.add(*at_size(image, labels, self.size), time_s)
+            self.buffer.add(small_image, small_labels, time_s)
         self.sampling.update(times_s[-1])
         newest_us = max(frames.capture_times_us)
         self._newest_capture_us = newest_us if self._newest_capture_us is None else max(self._newest_capture_us, newest_us)
@@ -102,6 +108,8 @@ class AmsLearner:
         self.pacing.observe(self.sampling.rate_hz)
         self._begun_us = newest_us - (late_us if abs(late_us) < 1e6 * self.update_interval_s else 0.0)
         self._trained_capture_us = newest_us
+        if self.novelty is not None and not result.failure:
+            self.novelty.learnt(self.buffer)
         return result
 
     def state(self) -> State:

@@ -9,6 +9,7 @@ from ams_server.flat_model import FlatModel
 from ams_server.learners.ams import AmsLearner
 from ams_server.learners.base import Learner
 from ams_server.learners.just_in_time import JustInTimeLearner
+from ams_server.learners.novelty import Novelty
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
 from ams_server.settings import AdaptationConfig
@@ -38,12 +39,14 @@ def create_learner(settings: AdaptationConfig, model: FlatModel, manifest: Model
             size=size,
             loss_stride=settings.loss_stride,
         )
+    trainer = Trainer(model, settings, mean=manifest.mean, std=manifest.std)
     return AmsLearner(
-        trainer=Trainer(model, settings, mean=manifest.mean, std=manifest.std),
+        trainer=trainer,
         buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings)),
         sampling=SamplingController(settings),
         pacing=PacingController(settings),
         size=size,
+        novelty=Novelty(trainer) if settings.sampling_rule == "error" else None,
     )
 
 
