@@ -22,6 +22,9 @@ class LearningRateConfig(PartConfig):
 
 
 def phase_learning_rate(config: LearningRateConfig, *, phases: int, part: float) -> float:
-    """Return the step size of a phase after `phases` earlier ones in which a `part`, 0..1, of the usual parameters may move."""
+    """Return the step size of a phase after `phases` earlier ones in which a `part`, 0..1, of the usual parameters may move.
+
+    Of the two reasons for larger steps the stronger one counts: both together would be too much of them.
+    """
     boost = 1 + (config.learning_rate_boost - 1) * math.pow(0.5, phases / config.boost_half_life)
-    return config.learning_rate * boost / math.pow(part, config.sparsity_boost)
+    return config.learning_rate * max(boost, math.pow(part, -config.sparsity_boost))

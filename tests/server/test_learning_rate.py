@@ -31,6 +31,14 @@ def test_fewer_parameters_take_larger_steps() -> None:
     assert phase_learning_rate(same, phases=0, part=0.25) == 1e-3
 
 
+def test_the_stronger_reason_for_larger_steps_counts() -> None:
+    config = LearningRateConfig(learning_rate=1e-3, learning_rate_boost=4.0, boost_half_life=1.0, sparsity_boost=0.5)
+    found = rates(config, part=0.25)
+    assert found[0] == pytest.approx(4e-3)
+    assert found[1] == pytest.approx(2.5e-3)
+    assert found[2] == found[-1] == pytest.approx(2e-3)
+
+
 @pytest.mark.parametrize("changes", [{"learning_rate_boost": 0.5}, {"boost_half_life": 0}, {"sparsity_boost": -1}])
 def test_what_would_slow_a_start_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
