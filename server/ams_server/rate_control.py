@@ -13,7 +13,7 @@ from ams_server.wire_costs import largest_payload_bytes
 UNLIMITED_PARAMETERS = 2**63 - 1
 WORTHWHILE_UPDATE_BYTES = 4096
 """About a thousand parameters. With updates of 4.6 kB every 10 s a student kept 97 % of what it gains (downlink page of the
-benchmarks); the fields and answers of one of 2 kB take a quarter of its bytes."""
+benchmarks)."""
 
 
 class RateControlConfig(PartConfig):

@@ -147,7 +147,7 @@ class Spending:
 
     @property
     def least_interval_s(self) -> float:
-        """Seconds from one update to the next that the budgets need for an update worth sending; 0.0 without a limit."""
+        """Seconds from one update to the next that the budgets need at least; 0.0 without a limit."""
         return least_interval_s(self.budget)
 
     def uplink_plan(self, wishes: Wishes) -> UplinkPlan:

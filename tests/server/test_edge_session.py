@@ -256,7 +256,7 @@ def test_an_update_leaves_out_what_the_budget_does_not_hold_now() -> None:
 
 
 def test_updates_come_less_often_where_the_budget_is_too_small_for_the_interval() -> None:
-    budget = DeviceBudget(uplink_bps=0, downlink_bps=5_000)
+    budget = DeviceBudget(uplink_bps=0, downlink_bps=2_200)
     session = small_session(budget=budget, steps=1, update_interval_s=2)
     assert session.learner.update_interval_s == session.spending.least_interval_s > 8
     phases_s = []
