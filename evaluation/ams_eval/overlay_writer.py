@@ -13,7 +13,8 @@ from ams_common.classes import IGNORE, ClassSet, UInt8Array
 from ams_common.errors import ConfigurationError
 from ams_edge.frame import Frame
 from ams_edge.overlay import BACKGROUND, FONT, FONT_SCALE, INK
-from ams_edge.sinks import OverlayVideo, Picture
+from ams_edge.picture import Picture
+from ams_edge.sinks import OverlayVideo
 from ams_eval.scores import at_size_of
 
 PANEL_WIDTH = 640

@@ -4,7 +4,8 @@ import sys
 import pytest
 
 from ams_common.clock import SystemClock
-from ams_eval.promise.counting_proxy import SEGMENT_HEADER_BYTES, CountingProxy
+from ams_eval.promise.counting_proxy import CountingProxy
+from ams_eval.promise.shaping import SEGMENT_HEADER_BYTES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's count of segments is Linux's")
 TIMEOUT_S = 20.0
