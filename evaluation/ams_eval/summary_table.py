@@ -11,11 +11,14 @@ from ams_eval.result import number, points
 from ams_eval.summary import Summary
 
 
+_CAPTION = "mIoU: mean over windows of 10 s, as in the AMS paper; that of all frames together is `miou_summed` in summary.csv."
+
+
 def draw_summary(rows: Sequence[Summary]) -> Table:
     """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     groups = by_scheme(rows)
-    table.caption = describe_missing(groups) or None
+    table.caption = " ".join(filter(None, (_CAPTION, describe_missing(groups))))
     table.add_column("", overflow="fold", min_width=9)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -18,3 +18,9 @@ def test_the_table_for_a_terminal_fits_it() -> None:
     assert "…" not in "".join(lines)
     assert any(line.rstrip().endswith("labelled") for line in lines), "the last column does not fit"
     assert "20" in ams
+
+
+def test_the_table_says_over_what_its_miou_is_the_mean() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(draw_summary(summarise(RUNS)))
+    assert "mean over windows of 10 s" in console.export_text()
