@@ -10,7 +10,6 @@ from ams_eval.groups import by_scheme, describe_missing
 from ams_eval.result import number, points
 from ams_eval.summary import Summary
 
-
 _CAPTION = "mIoU: mean over windows of 10 s, as in the AMS paper; that of all frames together is `miou_summed` in summary.csv."
 
 
