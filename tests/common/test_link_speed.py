@@ -61,7 +61,7 @@ def test_a_slow_link_is_filled_and_no_more(part: float, interval_s: float) -> No
     settled = plans[40:]
     assert max(settled) < part * BUDGET_BPS
     assert min(settled) >= 0.75 * part * BUDGET_BPS
-    assert max(settled) <= 1.12 * min(settled), "it does not swing"
+    assert max(settled) <= 1.2 * min(settled), "it does not swing"
 
 
 def test_it_recovers_with_the_link() -> None:
