@@ -21,8 +21,8 @@ class Flight:
     wire_bytes: int
     duration_s: float
     """From handing it to the network until its answer was here; where it was behind another, from the other's answer."""
-    behind: bool = False
-    """Whether another message was on the way when it was sent."""
+    waited_s: float = 0.0
+    """From handing it to the network until the answer of the other one that was on the way then; 0 where none was."""
 
 
 class Flights:
@@ -79,4 +79,4 @@ class Flights:
 
     def _flight(self, wire_bytes: int, sent_s: float) -> Flight:
         began_s = max(sent_s, self._answered_s)
-        return Flight(wire_bytes=wire_bytes, duration_s=self._clock.now_s() - began_s, behind=sent_s < began_s)
+        return Flight(wire_bytes=wire_bytes, duration_s=self._clock.now_s() - began_s, waited_s=began_s - sent_s)

@@ -15,7 +15,8 @@ from ams_common.flights import Flight
 FLIGHTS = 3
 """Messages that the estimate is made of."""
 ANSWER_S = 0.2
-"""Part of a flight that is not the link's: the way there and back, and the other side's answer; none behind another flight."""
+"""Part of a flight that is not the link's: the way there and back, and the other side's answer. Less of it where the message
+waited behind another one, whose answer took its time too: none after this long."""
 SHARE = 0.85
 """Part of what the link carries that is planned for, so that what waits for it becomes less."""
 LEAST_BUSY_S = 1.0
@@ -61,7 +62,7 @@ class LinkSpeed:
 
 def _carried_bps(flights: Sequence[Flight]) -> float:
     """Return the rate at which these went; infinite where they were too quick to tell."""
-    busy_s = sum(each.duration_s if each.behind else max(0.0, each.duration_s - ANSWER_S) for each in flights)
+    busy_s = sum(max(0.0, each.duration_s - max(0.0, ANSWER_S - each.waited_s)) for each in flights)
     return 8 * sum(each.wire_bytes for each in flights) / busy_s if busy_s >= LEAST_BUSY_S else math.inf
 
 
@@ -72,4 +73,4 @@ def worthwhile_bytes(flight: Flight, bucket: TokenBucket) -> float:
     of the link where it was behind another one: without that it may have stood still for a while, and now go on at any speed.
     """
     allowed = bucket.room_bytes + WAITING_S * bucket.bps / 8
-    return min(allowed, WAITING_S * flight.wire_bytes / max(flight.duration_s, 1e-3)) if flight.behind else allowed
+    return min(allowed, WAITING_S * flight.wire_bytes / max(flight.duration_s, 1e-3)) if flight.waited_s else allowed

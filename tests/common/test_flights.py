@@ -24,7 +24,7 @@ def test_a_message_behind_another_has_the_link_only_after_it() -> None:
     assert flights.waiting == Flight(wire_bytes=1000, duration_s=4.0)
     flights.arrive(1)
     clock.sleep(2.0)
-    assert flights.waiting == flights.arrive(2) == Flight(wire_bytes=500, duration_s=2.0, behind=True)
+    assert flights.waiting == flights.arrive(2) == Flight(wire_bytes=500, duration_s=2.0, waited_s=4.0)
 
 
 def test_answers_that_never_come_are_forgotten() -> None:

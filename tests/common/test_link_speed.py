@@ -61,7 +61,7 @@ def test_a_slow_link_is_filled_and_no_more(part: float, interval_s: float) -> No
     settled = plans[40:]
     assert max(settled) < part * BUDGET_BPS
     assert min(settled) >= 0.75 * part * BUDGET_BPS
-    assert max(settled) <= 1.2 * min(settled), "it does not swing"
+    assert max(settled) <= 1.12 * min(settled), "it does not swing"
 
 
 def test_it_recovers_with_the_link() -> None:
@@ -107,8 +107,8 @@ def test_as_much_may_wait_as_the_budget_lets_go_soon() -> None:
 
 def test_no_more_may_wait_than_the_link_takes_soon_where_its_speed_is_known() -> None:
     unlimited = TokenBucket(Allowance(bps=0, burst_bytes=1), ManualClock())
-    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=2.5, behind=True), unlimited) == WAITING_S * 2000
-    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=0.0, behind=True), unlimited) > 10**6
+    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=2.5, waited_s=1.0), unlimited) == WAITING_S * 2000
+    assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=0.0, waited_s=1.0), unlimited) > 10**6
     assert worthwhile_bytes(Flight(wire_bytes=5000, duration_s=8.0), unlimited) == math.inf, "it may only have stood still"
 
 

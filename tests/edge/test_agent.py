@@ -413,7 +413,7 @@ def test_batches_become_smaller_on_a_link_that_is_slower_than_the_budget(
     caplog.set_level("INFO")
     with Agent(make_settings(1, uplink_kbps=200)) as agent:
         assert agent._carried_share() == 1.0
-        agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, behind=True))
+        agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, waited_s=1.0))
         usable_bps = agent._link.usable_uplink_bps(200_000)
         assert usable_bps < 50_000
         assert agent._carried_share() == usable_bps / 200_000

@@ -96,7 +96,7 @@ def test_batches_whose_answers_are_late_are_followed_by_one_and_no_more() -> Non
         assert stage.call.batches == [1, 2, 3], "two are still on the way and late"
         await stage.call.arrive(BatchReceived(batch_id=2))
         assert stage.call.batches == [1, 2, 3, 4]
-        assert [each.behind for each in stage.flights] == [False, True]
+        assert [each.waited_s > 0 for each in stage.flights] == [False, True]
 
     asyncio.run(play(scene))
 

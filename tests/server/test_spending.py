@@ -119,14 +119,14 @@ def test_what_is_planned_never_waits_for_the_buckets(
             plan = account.uplink_plan(wishes)
             frames = max(1, round(plan.sampling_hz * plan.batch_interval_s))
             cost = batch_cost(plan.batch_bytes, frames)
-            assert uplink.wait_s(cost.up_bytes) < 1e-3, "a byte more or less of rounding"
+            assert uplink.wait_s(cost.up_bytes) == 0.0
             uplink.spend(cost.up_bytes)
             account.downlink.spend(cost.down_bytes)
             account.batch_came(plan.batch_bytes)
         payload_bytes = account.update_plan(wishes).limit_bytes
         assert payload_bytes is not None
         cost = update_cost(payload_bytes)
-        assert account.downlink.wait_s(sent_bytes(payload_bytes + UPDATE_FIELDS_BYTES)) < 1e-3
+        assert account.downlink.wait_s(sent_bytes(payload_bytes + UPDATE_FIELDS_BYTES)) == 0.0
         account.downlink.spend(cost.down_bytes)
         uplink.spend(cost.up_bytes)
         account.update_made(payload_bytes, 1)
@@ -259,10 +259,10 @@ def test_receipts_are_those_of_the_sizes_of_late() -> None:
 @pytest.mark.parametrize("downlink", [0, 60])
 def test_a_slow_link_limits_updates_to_what_it_carries(downlink: float) -> None:
     account = spending(kbps(0, downlink))
-    account.link_speed.observe(Flight(wire_bytes=25_000, duration_s=20.0, behind=True))
+    account.link_speed.observe(Flight(wire_bytes=25_000, duration_s=20.0, waited_s=1.0))
     carried_bytes = largest_payload_bytes((SHARE * 10_000 - UPKEEP_BPS) * 10 / 8)
     assert account.update_plan(Wanted()).limit_bytes == carried_bytes
-    account.link_speed.observe(Flight(wire_bytes=5_000, duration_s=600.0, behind=True))
+    account.link_speed.observe(Flight(wire_bytes=5_000, duration_s=600.0, waited_s=1.0))
     assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
 
 
