@@ -174,24 +174,31 @@ class Spending:
     def _batches_at(self, sampling_hz: float, wishes: Wishes) -> _Batches:
         # Where frames are more seldom than updates should be, an update waits for the next frame.
         update_interval_s = max(wishes.update_interval_s, 1 / sampling_hz)
-        uplink_bps = self._batches_bps(update_interval_s) if self.budget.uplink_bps else wishes.reference_uplink_bps
+        answers_bytes = self._answers_bytes(update_interval_s)
+        uplink_bps = self._batches_bps(answers_bytes, update_interval_s) or wishes.reference_uplink_bps
         # A byte more than that, which rounding may take.
         least_bytes = math.ceil(self.frame_size.least_bits / 8) + 1
         least_frame_s = 8 * batch_cost(least_bytes, 1).up_bytes / uplink_bps
         cadence = batch_cadence(update_interval_s, sampling_hz, uplink_bps, least_frame_s)
-        most_bytes = _large_message_bytes(allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps))
+        allowed = allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps)
+        # All answers to an update may go just before a batch, and then are missing from the bucket.
+        most_bytes = _large_message_bytes(allowed) - answers_bytes
         up_bytes = min(most_bytes, uplink_bps * cadence.budgeted_s / 8)
         return _Batches(sampling_hz, update_interval_s, cadence, largest_video_bytes(up_bytes, cadence.frames))
 
-    def _batches_bps(self, update_interval_s: float) -> float:
-        """Return what of the uplink's limit is left for batches, at least 1, beside the answers to updates."""
-        uplink_bps, downlink_bps = self.budget.uplink_bps, self.budget.downlink_bps
-        answers_bytes = 0
-        if downlink_bps:
-            inflow_bytes = (downlink_bps - UPKEEP_BPS) * update_interval_s / 8
-            most_bytes = update_limit_bytes(inflow_bytes, _large_message_bytes(allowance(downlink_bps)))
-            answers_bytes = update_cost(self._update_sizes.expected_bytes(most_bytes)).up_bytes
-        return max(1.0, uplink_bps - UPKEEP_BPS - 8 * answers_bytes / update_interval_s)
+    def _answers_bytes(self, update_interval_s: float) -> int:
+        """Return what the answers to one update take of the uplink; 0 where one of the budgets has no limit."""
+        downlink_bps = self.budget.downlink_bps
+        if not self.budget.uplink_bps or not downlink_bps:
+            return 0
+        inflow_bytes = (downlink_bps - UPKEEP_BPS) * update_interval_s / 8
+        most_bytes = update_limit_bytes(inflow_bytes, _large_message_bytes(allowance(downlink_bps)))
+        return update_cost(self._update_sizes.expected_bytes(most_bytes)).up_bytes
+
+    def _batches_bps(self, answers_bytes: int, update_interval_s: float) -> float:
+        """Return what of the uplink's limit is left for batches beside the answers, at least 1; 0 for no limit."""
+        uplink_bps = self.budget.uplink_bps
+        return max(1.0, uplink_bps - UPKEEP_BPS - 8 * answers_bytes / update_interval_s) if uplink_bps else 0.0
 
     def _update_limit_bytes(self, wishes: Wishes) -> int | None:
         downlink_bps, batches = self.budget.downlink_bps, self._planned_batches(wishes)
