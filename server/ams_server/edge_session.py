@@ -259,9 +259,10 @@ class EdgeSession:
         spend = self.spending.update_plan(self.learner)
         vector, plan = trainer.vector(), self._encoding_plan(spend.limit_bytes)
         payload = self.codec.encode(base, vector, indices, plan)
-        while len(payload) > spend.largest_bytes and len(indices) > 1:
+        most_bytes = spend.largest_bytes if spend.limit_bytes is None else spend.limit_bytes
+        while len(payload) > most_bytes and len(indices) > 1:
             # A codec that keeps no limit, with changes that are harder to code than the last ones.
-            indices = largest_changes(base, vector, indices, int(0.95 * len(indices) * spend.largest_bytes / len(payload)))
+            indices = largest_changes(base, vector, indices, int(0.95 * len(indices) * most_bytes / len(payload)))
             payload = self.codec.encode(base, vector, indices, plan)
         self.spending.update_made(len(payload), len(indices))
         update = self.codec.decode(payload, base)

@@ -68,11 +68,11 @@ class UpdatePlan(NamedTuple):
     """What an update may be that is made now."""
 
     limit_bytes: int | None
-    """Bytes of its payload; None for no limit."""
+    """Bytes of its payload at most; None for no limit."""
     parameters: int
     """Parameters that it may change."""
     largest_bytes: int
-    """Bytes of its payload at most, even with a codec that keeps no limit, so that the burst holds it."""
+    """Bytes of its payload that the burst holds, which is the limit of an update without one."""
 
 
 class _Batches(NamedTuple):
