@@ -93,7 +93,7 @@ class DeviceBackend:
             session = await asyncio.to_thread(self._checkpoints.restored, hello.device_id, make)
         elif session.codec.name != codec:
             fresh = await asyncio.to_thread(self._new_session, hello, codec)
-            fresh.spending.downlink = session.spending.downlink
+            fresh.spending.go_on_with(session.spending.downlink)
             session = fresh
         connection = DeviceConnection(
             session,

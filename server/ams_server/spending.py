@@ -135,6 +135,11 @@ class Spending:
         self.downlink.change(allowance(budget.downlink_bps))
         self._batch_sizes, self._update_sizes = _Sizes(), _Sizes()
 
+    def go_on_with(self, downlink: TokenBucket) -> None:
+        """Pay from the bucket of an earlier account of the same device, at the rate of this one; debts stay."""
+        downlink.change(allowance(self.budget.downlink_bps))
+        self.downlink = downlink
+
     def batch_came(self, video_bytes: int) -> None:
         """Take the size of a batch."""
         self._batch_sizes.add(video_bytes)

@@ -275,6 +275,16 @@ def test_a_device_that_comes_back_with_another_codec_starts_afresh() -> None:
     assert (update.version, update.codec) == (1, "mask-float16")
 
 
+def test_a_device_that_comes_back_with_another_codec_and_budget_is_held_to_that_budget_and_to_its_debts() -> None:
+    with running_backend() as backend:
+        connection, _ = connect(backend, replace(HELLO, uplink_bps=200_000, downlink_bps=400_000))
+        connection.downlink.spend(3_000_000)
+        connection.close()
+        connection, _ = connect(backend, replace(HELLO, codecs=("mask-float16",), uplink_bps=200_000, downlink_bps=100_000))
+        assert connection.downlink.bps == 100_000 - UPKEEP_BPS
+        assert connection.downlink.wait_s(1000) > 100
+
+
 def test_the_device_that_was_away_longest_is_forgotten_and_none_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_module, "KEPT_SESSIONS", 1)
     made: list[str] = []
