@@ -201,8 +201,8 @@ class Scheduler:
             self._ingest(place, arrival)
         if session.due and place.outlet.backlog == 0:
             self._train(session)
-        control = session.control()
-        if control != place.control:
+        # Again after sending: budgets that changed meanwhile were told before what is now out of date.
+        while (control := session.control()) != place.control:
             place.control = control
             place.outlet.send(control)
 

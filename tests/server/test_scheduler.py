@@ -158,6 +158,24 @@ def test_control_is_sent_only_when_it_has_changed() -> None:
     assert outlet.sent.all(Control) == [CONTROL, replace(CONTROL, sampling_hz=0.5)]
 
 
+def test_budgets_that_change_while_the_worker_sends_a_control_are_what_the_device_is_told_last() -> None:
+    session, changed = ScriptedSession(), replace(CONTROL, uplink_bps=20_000)
+
+    class Outlet(FakeOutlet):
+        def send(self, message: ServerMessage) -> None:
+            if isinstance(message, Control) and session.wanted != changed:
+                session.wanted = changed
+                super().send(changed)
+            super().send(message)
+
+    outlet = Outlet()
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        outlet.sent.wait_count(Control, 3)
+    assert outlet.sent.all(Control) == [changed, CONTROL, changed]
+
+
 def test_a_batch_that_cannot_be_used_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     session, outlet, gate = ScriptedSession(), FakeOutlet(), Gate()
     session.bad_batch = 2
