@@ -68,7 +68,7 @@ class UpdatePlan(NamedTuple):
     """What an update may be that is made now."""
 
     limit_bytes: int | None
-    """Bytes of its payload at most; None for no limit."""
+    """Bytes of its payload at most, no more than MAX_UPDATE_BYTES; None for no limit."""
     parameters: int
     """Parameters that it may change."""
     largest_bytes: int
@@ -85,6 +85,7 @@ class _Batches(NamedTuple):
 
     @property
     def frame_bits(self) -> float:
+        """Bits of video for each frame."""
         return 8 * self.video_bytes / self.cadence.frames
 
 
@@ -95,6 +96,7 @@ class _Sizes:
         self._sizes_bytes: tuple[int, ...] = ()
 
     def add(self, size_bytes: int) -> None:
+        """Take the size of the newest message; the oldest one counts no more."""
         self._sizes_bytes = (*self._sizes_bytes, size_bytes)[-SIZES_KEPT:]
 
     def expected_bytes(self, most_bytes: int) -> int:
@@ -165,6 +167,8 @@ class Spending:
     def update_plan(self, wishes: Wishes) -> UpdatePlan:
         """Return what an update may be that is made now."""
         limit_bytes = self._update_limit_bytes(wishes)
+        if limit_bytes is not None:
+            limit_bytes = min(limit_bytes, MAX_UPDATE_BYTES)
         parameters = parameter_limit(self._rate_control, self._codec, limit_bytes, self.bits_per_parameter)
         return UpdatePlan(limit_bytes, parameters, self._largest_update_bytes())
 

@@ -285,6 +285,16 @@ def test_the_largest_update_goes_at_once_and_leaves_the_reserve(downlink_bps: in
     assert sent_bytes(largest_bytes + 600) > account.downlink.room_bytes
 
 
+@pytest.mark.parametrize("downlink", [0, 1_000_000])
+def test_no_update_is_larger_than_a_message_may_be(downlink: float) -> None:
+    account, seldom = spending(kbps(0, downlink)), Wanted(update_interval_s=100.0)
+    # A link of 5 Mbit/s carries 50 MB in that time.
+    account.link_speed.observe(Flight(wire_bytes=12_500_000, duration_s=20.0, waited_s=1.0))
+    plan = account.update_plan(seldom)
+    assert plan.limit_bytes == MAX_UPDATE_BYTES
+    assert plan.parameters == 4 * MAX_UPDATE_BYTES
+
+
 def test_updates_wait_for_frames_that_are_more_seldom() -> None:
     account = spending(kbps(100, 100))
     seldom = account.update_plan(Wanted(sampling_hz=0.2, update_interval_s=2.0)).limit_bytes
