@@ -16,7 +16,7 @@ import numpy as np
 from ams_common.clock import Clock
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, weights_digest
-from ams_common.messages import Control, FrameBatch, ModelManifest, Update
+from ams_common.messages import MAX_UPDATE_BYTES, Control, FrameBatch, ModelManifest, Update
 from ams_common.sparse_update import EncodingPlan, UpdateCodec, apply_update
 from ams_common.video_codec import decode_frames
 from ams_common.video_formats import VIDEO_FORMATS, can_decode
@@ -256,10 +256,10 @@ class EdgeSession:
             ModelError: a weight or its change is more than the codec can express.
         """
         trainer = self.learner.trainer
-        spend = self.spending.update_plan(self.learner)
-        vector, plan = trainer.vector(), self._encoding_plan(spend.limit_bytes)
+        limit_bytes = self.spending.update_plan(self.learner).limit_bytes
+        vector, plan = trainer.vector(), self._encoding_plan(limit_bytes)
         payload = self.codec.encode(base, vector, indices, plan)
-        most_bytes = spend.largest_bytes if spend.limit_bytes is None else spend.limit_bytes
+        most_bytes = MAX_UPDATE_BYTES if limit_bytes is None else limit_bytes
         while len(payload) > most_bytes and len(indices) > 1:
             # A codec that keeps no limit, with changes that are harder to code than the last ones.
             indices = largest_changes(base, vector, indices, int(0.95 * len(indices) * most_bytes / len(payload)))

@@ -71,8 +71,6 @@ class UpdatePlan(NamedTuple):
     """Bytes of its payload at most, no more than MAX_UPDATE_BYTES; None for no limit."""
     parameters: int
     """Parameters that it may change."""
-    largest_bytes: int
-    """Bytes of its payload that the burst holds, which is the limit of an update without one."""
 
 
 class _Batches(NamedTuple):
@@ -170,7 +168,7 @@ class Spending:
         if limit_bytes is not None:
             limit_bytes = min(limit_bytes, MAX_UPDATE_BYTES)
         parameters = parameter_limit(self._rate_control, self._codec, limit_bytes, self.bits_per_parameter)
-        return UpdatePlan(limit_bytes, parameters, self._largest_update_bytes())
+        return UpdatePlan(limit_bytes, parameters)
 
     def _planned_batches(self, wishes: Wishes) -> _Batches:
         wished = self._batches_at(wishes.sampling_hz, wishes)
@@ -227,10 +225,6 @@ class Spending:
         cadence, video_bytes = batches.cadence, self._batch_sizes.expected_bytes(batches.video_bytes)
         answers_bytes = batch_cost(video_bytes, cadence.frames).down_bytes
         return inflow_bytes - answers_bytes * batches.update_interval_s / cadence.interval_s
-
-    def _largest_update_bytes(self) -> int:
-        rate_bps = self.budget.downlink_bps
-        return largest_payload_bytes(_large_message_bytes(allowance(rate_bps))) if rate_bps else MAX_UPDATE_BYTES
 
 
 def _large_message_bytes(allowed: Allowance) -> int:
