@@ -20,11 +20,8 @@ from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
 from ams_common.events import EventLog
-from ams_common.framing import UPKEEP_BPS, sent_bytes
-from ams_common.layout import weights_digest
 from ams_common.messages import Applied, Budget, Control, FrameBatch, Hello, Update
 from ams_common.model_file import StoredModel
-from ams_common.progress import Progress
 from ams_common.session.client import (
     BatchTaken,
     ClientEvent,
@@ -38,11 +35,11 @@ from ams_common.session.client import (
     SnapshotReceived,
     UpdateReceived,
 )
-from ams_common.session.greeting import chunk_size
 from ams_common.session.holdings import Holdings
 from ams_common.update_codec import CODECS
 from ams_common.video_formats import require_encoder
 from ams_edge.camera import open_camera
+from ams_edge.download import Download
 from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
@@ -98,9 +95,7 @@ class Agent:
         self._sinks: tuple[Sink, ...] = ()
         self._statistics = Statistics(self._clock, self._events)
         self._run_id = secrets.token_bytes(16)
-        self._model: ModelReceived | None = None
-        self._progress = Progress(0, self._clock)
-        """How far the newest snapshot is."""
+        self._download = Download(settings, self._provisioned, self._clock)
         self._control: Control | None = None
         self._problem: ProblemReported | None = None
         """What the server said last when it ended a stream with an error."""
@@ -321,17 +316,14 @@ class Agent:
         """Act on what the server says (link thread)."""
         match event:
             case ModelReceived():
-                self._model = event
-                self._compare_with_provisioned(event)
+                self._download.model_named(event)
                 self._events.write("connected", codec=event.codec)
             case SnapshotAnnounced():
-                self._progress = Progress(event.encoded_bytes, self._clock)
-                _log.info("receiving version %d: %s", event.version, self._duration(event.encoded_bytes))
+                self._download.begin(event, self._budgets.held.downlink_bps)
             case SnapshotChunk():
-                self._count_received(event.size_bytes)
+                self._download.add(event.size_bytes)
             case SnapshotReceived():
-                self._count_received(self._progress.left_bytes)
-                self._receive_snapshot(event)
+                self._patching.submit(self._download.finish(event))
             case UpdateReceived():
                 self._statistics.update_received(event.update)
                 self._patching.submit(event.update)
@@ -366,44 +358,6 @@ class Agent:
         own = self._budgets.own
         if held != own:
             _log.warning("the server allows %s, where %s are asked for", told(held), told(own))
-
-    def _duration(self, size_bytes: int) -> str:
-        """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
-        bps = self._budgets.held.downlink_bps
-        chunk_bytes = chunk_size(bps)
-        wire_bytes = size_bytes / chunk_bytes * sent_bytes(chunk_bytes)
-        duration = f", up to {8 * wire_bytes / (bps - UPKEEP_BPS):.0f} s at {bps / 1000:g} kbit/s" if bps else ""
-        return f"{size_bytes / 1000:.0f} kB{duration}"
-
-    def _count_received(self, size_bytes: int) -> None:
-        line = self._progress.add(size_bytes)
-        if line is not None:
-            _log.info("received %s", line)
-
-    def _compare_with_provisioned(self, model: ModelReceived) -> None:
-        """Say so where the server has another model than the one that was provisioned."""
-        provisioned = self._provisioned
-        if provisioned is None or model.manifest.bundle_digest == provisioned.manifest.bundle_digest:
-            return
-        held, offered = (
-            f"{manifest.student} for {manifest.width}x{manifest.height} pixels with classes {', '.join(manifest.classes.names)}"
-            for manifest in (provisioned.manifest, model.manifest)
-        )
-        differs = f"{held}, the server has {offered}" if held != offered else "another build of it than the server has"
-        path = self._settings.model
-        _log.warning("--model %s is of no use for this server and a model is downloaded: it holds %s", path, differs)
-
-    def _receive_snapshot(self, snapshot: SnapshotReceived) -> None:
-        assert self._model is not None
-        self._patching.submit(
-            StoredModel(
-                manifest=self._model.manifest,
-                graph=self._model.graph,
-                vector=snapshot.vector,
-                version=snapshot.version,
-                weights_digest=weights_digest(snapshot.vector),
-            )
-        )
 
     def _on_batch(self, batch: FrameBatch, encode_ms: float) -> None:
         """Send a batch (encoder thread)."""

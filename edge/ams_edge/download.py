@@ -1,0 +1,72 @@
+"""A model on its way to the device: what the server has named, how far it is, and what a person is told of it."""
+
+import logging
+
+from ams_common.clock import Clock
+from ams_common.framing import UPKEEP_BPS, sent_bytes
+from ams_common.model_file import StoredModel
+from ams_common.progress import Progress
+from ams_common.session.client import ModelReceived, SnapshotAnnounced, SnapshotReceived
+from ams_common.session.greeting import chunk_size
+from ams_edge.settings import DeviceConfig
+
+_log = logging.getLogger(__name__)
+
+
+class Download:
+    """Makes a model of what comes of it; belongs to the link's thread."""
+
+    def __init__(self, config: DeviceConfig, provisioned: StoredModel | None, clock: Clock) -> None:
+        """Compare what comes with the model that `config` has named, `provisioned`."""
+        self._config = config
+        self._provisioned = provisioned
+        self._clock = clock
+        self._model: ModelReceived | None = None
+        self._progress = Progress(0, clock)
+        """How far the newest snapshot is."""
+
+    def model_named(self, model: ModelReceived) -> None:
+        """Take the model that the server has, and say so where another one was provisioned."""
+        self._model = model
+        provisioned = self._provisioned
+        if provisioned is None or model.manifest.bundle_digest == provisioned.manifest.bundle_digest:
+            return
+        held, offered = (
+            f"{manifest.student} for {manifest.width}x{manifest.height} pixels with classes {', '.join(manifest.classes.names)}"
+            for manifest in (provisioned.manifest, model.manifest)
+        )
+        differs = f"{held}, the server has {offered}" if held != offered else "another build of it than the server has"
+        path = self._config.model
+        _log.warning("--model %s is of no use for this server and a model is downloaded: it holds %s", path, differs)
+
+    def begin(self, snapshot: SnapshotAnnounced, downlink_bps: int) -> None:
+        """Say how large a set of weights is that will come, and how long it takes at `downlink_bps`, 0 for no limit."""
+        self._progress = Progress(snapshot.encoded_bytes, self._clock)
+        _log.info("receiving version %d: %s", snapshot.version, size_and_time(snapshot.encoded_bytes, downlink_bps))
+
+    def add(self, size_bytes: int) -> None:
+        """Count further bytes of it, and now and then say how far it is."""
+        line = self._progress.add(size_bytes)
+        if line is not None:
+            _log.info("received %s", line)
+
+    def finish(self, snapshot: SnapshotReceived) -> StoredModel:
+        """Return the model with the weights that are complete now."""
+        self.add(self._progress.left_bytes)
+        assert self._model is not None
+        return StoredModel(
+            manifest=self._model.manifest,
+            graph=self._model.graph,
+            vector=snapshot.vector,
+            version=snapshot.version,
+            weights_digest=snapshot.weights_digest,
+        )
+
+
+def size_and_time(size_bytes: int, downlink_bps: int) -> str:
+    """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
+    chunk_bytes = chunk_size(downlink_bps)
+    wire_bytes = size_bytes / chunk_bytes * sent_bytes(chunk_bytes)
+    seconds = 8 * wire_bytes / (downlink_bps - UPKEEP_BPS) if downlink_bps else 0.0
+    duration = f", up to {seconds:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
+    return f"{size_bytes / 1000:.0f} kB{duration}"
