@@ -2,8 +2,9 @@
 
 import logging
 
+from ams_common.budget import allowance
 from ams_common.clock import Clock
-from ams_common.framing import UPKEEP_BPS, sent_bytes
+from ams_common.framing import sent_bytes
 from ams_common.model_file import StoredModel
 from ams_common.progress import Progress
 from ams_common.session.client import ModelReceived, SnapshotAnnounced, SnapshotReceived
@@ -65,8 +66,9 @@ class Download:
 
 def size_and_time(size_bytes: int, downlink_bps: int) -> str:
     """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
+    if not downlink_bps:
+        return f"{size_bytes / 1000:.0f} kB"
     chunk_bytes = chunk_size(downlink_bps)
     wire_bytes = size_bytes / chunk_bytes * sent_bytes(chunk_bytes)
-    seconds = 8 * wire_bytes / (downlink_bps - UPKEEP_BPS) if downlink_bps else 0.0
-    duration = f", up to {seconds:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
-    return f"{size_bytes / 1000:.0f} kB{duration}"
+    seconds = 8 * wire_bytes / allowance(downlink_bps).bps
+    return f"{size_bytes / 1000:.0f} kB, up to {seconds:.0f} s at {downlink_bps / 1000:g} kbit/s"

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.edge.tiny_student import tiny_model
 
 from ams_common.clock import ManualClock
@@ -66,3 +68,9 @@ def test_a_model_other_than_the_provisioned_one_is_told_with_what_differs(caplog
 
 def test_a_download_without_a_budget_has_no_time() -> None:
     assert size_and_time(12_400, 0) == "12 kB"
+
+
+@given(st.integers(1, 1000))
+def test_a_budget_that_is_hardly_one_has_a_time_too(downlink_bps: int) -> None:
+    seconds = float(size_and_time(12_400, downlink_bps).split(" ")[4])
+    assert 8 * 12_400 / downlink_bps <= seconds <= 4 * 8 * 12_400 / downlink_bps
