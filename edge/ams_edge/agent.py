@@ -151,7 +151,7 @@ class Agent:
         self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
         _log.info("budgets are now %s", told(self._budgets.own))
         # At once, without waiting for the server, which may allow less.
-        self._link.hold(self._budgets.held)
+        self._hold()
         self._link.change_budget(self._budgets.asked)
 
     def close(self) -> None:
@@ -330,7 +330,8 @@ class Agent:
             case ControlChanged():
                 self._control = event.control
                 if self._budgets.obey(event.control):
-                    self._hold(self._budgets.held)
+                    self._hold()
+                    self._tell_held()
             case ProblemReported():
                 self._problem = event
                 if not self._hopeless:
@@ -352,10 +353,17 @@ class Agent:
     def _model_state(self) -> str:
         return "there is no model yet" if self._slot.current() is None else "the model runs on"
 
-    def _hold(self, held: Budget) -> None:
-        """Keep to what the server now leaves of the own budgets, and say so where that is less."""
-        self._link.hold(held)
-        own = self._budgets.own
+    def _hold(self) -> None:
+        """Keep to what the server now leaves of the own budgets."""
+        held: Budget | None = None
+        # Again where another thread has changed it meanwhile: that must not be taken back.
+        while held != self._budgets.held:
+            held = self._budgets.held
+            self._link.hold(held)
+
+    def _tell_held(self) -> None:
+        """Say so where the server leaves less than the own budgets."""
+        held, own = self._budgets.held, self._budgets.own
         if held != own:
             _log.warning("the server allows %s, where %s are asked for", told(held), told(own))
 

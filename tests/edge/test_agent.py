@@ -407,6 +407,23 @@ def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
             agent.set_budgets(uplink_kbps=-1, downlink_kbps=0)
 
 
+def test_a_cap_that_comes_while_budgets_change_is_kept(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped = ControlChanged(control=replace(CONTROL, uplink_bps=50_000, downlink_bps=300_000))
+    hold = Link.hold
+
+    def interrupted(link: Link, budget: Budget) -> None:
+        if agent._control is None:
+            agent._on_event(capped)
+        hold(link, budget)
+
+    monkeypatch.setattr(Link, "hold", interrupted)
+    with Agent(make_settings(1, uplink_kbps=200, downlink_kbps=300)) as agent:
+        agent.set_budgets(uplink_kbps=100, downlink_kbps=300)
+        assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS
+
+
 def test_batches_become_smaller_on_a_link_that_is_slower_than_the_budget(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
