@@ -237,7 +237,7 @@ def test_the_device_is_asked_for_single_frames_at_the_rate_of_the_stride() -> No
     assert control.batch_interval_s == pytest.approx(1 / control.sampling_hz)
     frame_bps = REFERENCE_UPLINK_BPS * control.sampling_hz
     assert control.batch_bytes == largest_video_bytes(frame_bps * (8 / 30) / 8, 1)
-    assert control.batch_bytes == pytest.approx(0.9 * 25_000, rel=0.05), "a frame of what the AMS paper's uplink is made of"
+    assert control.batch_bytes == pytest.approx(0.94 * 25_000, rel=0.02), "a frame of what the AMS paper's uplink is made of"
     limited = jit_session(DeviceBudget(uplink_bps=300_000, downlink_bps=0))
     assert limited.control().batch_bytes == largest_video_bytes((300_000 - UPKEEP_BPS) * (8 / 30) / 8, 1)
 
@@ -245,13 +245,17 @@ def test_the_device_is_asked_for_single_frames_at_the_rate_of_the_stride() -> No
 def test_the_downlink_budget_limits_an_update_at_the_present_rate() -> None:
     budget = DeviceBudget(uplink_bps=0, downlink_bps=400_000)
     session = jit_session(budget, jit_accuracy=NEVER, jit_max_updates=1, fraction=1.0, codec="gap-zstd")
+    interval_bytes = largest_payload_bytes((400_000 - UPKEEP_BPS) * (8 / 30) / 8)
+    moved = []
     for number in (1, 2):
         session.ingest(colour_batch(number, float(number)), RUN)
+        moved.append(session.spending.update_plan(session.learner).parameters)
         trained(session)
     first, second = session.mirror.recent_updates
-    interval = 8 * largest_payload_bytes((400_000 - UPKEEP_BPS) * (8 / 30) / 8)
-    assert first.changed == interval // 24
-    assert second.changed == int(interval / (8 * len(first.payload) / first.changed))
+    assert first.changed == moved[0] == 8 * interval_bytes // 24
+    assert moved[1] == int(interval_bytes / (len(first.payload) / first.changed))
+    assert second.changed < moved[1], "its changes are harder to code, and some are left out"
+    assert 0.85 * interval_bytes < len(second.payload) <= interval_bytes
 
 
 def test_frames_come_as_seldom_as_the_budgets_need_updates() -> None:
