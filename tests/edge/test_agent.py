@@ -15,6 +15,7 @@ from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_updat
 from tests.edge.videos import tenths, write_video
 from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, running_server
 
+from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
@@ -405,6 +406,23 @@ def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
         assert len(told_by_edge(caplog)) == 1
         with pytest.raises(ConfigurationError, match="budgets of -1 and 0 kbit/s"):
             agent.set_budgets(uplink_kbps=-1, downlink_kbps=0)
+
+
+def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    with Agent(make_settings(1, uplink_kbps=200)) as agent:
+        submitted: list[tuple[int, int]] = []
+        monkeypatch.setattr(agent._encoder, "submit", lambda samples, size, codec: submitted.append((len(samples), size)))
+        agent._on_event(ControlChanged(control=CONTROL))
+        agent._link._speed.observe(Flight(wire_bytes=10_000, duration_s=40.0))
+        for index in range(200):
+            agent._sample(Frame(picture, index=index, capture_time_s=index / 10))
+    # A link of 2 kbit/s, of which 85 % are planned for, takes 4 kB in ten seconds at most.
+    assert submitted[0] == (2, LEAST_BATCH_BYTES), "the first batch is cut at once"
+    assert submitted[1] == (20, LEAST_BATCH_BYTES)
+    assert len(submitted) == 2
 
 
 def test_a_cap_that_comes_while_budgets_change_is_kept(

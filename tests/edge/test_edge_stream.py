@@ -101,6 +101,19 @@ def test_batches_whose_answers_are_late_are_followed_by_one_and_no_more() -> Non
     asyncio.run(play(scene))
 
 
+def test_small_messages_pass_batches_that_wait_for_a_slow_link() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.speed.observe(Flight(wire_bytes=10_000, duration_s=20.0))
+        await stage.add(1, 2, 3)
+        stage.stream.session.request_snapshot("lost")
+        stage.wake.set()
+        await settle()
+        assert [each.WhichOneof("message") for each in stage.call.written[-2:]] == ["frame_batch", "snapshot_request"]
+        assert stage.call.batches == [1, 2]
+
+    asyncio.run(play(scene))
+
+
 def test_on_a_link_that_is_known_to_be_slow_no_more_than_two_are_ever_on_the_way() -> None:
     async def scene(stage: Stage) -> None:
         stage.speed.observe(Flight(wire_bytes=10_000, duration_s=20.0))
