@@ -17,7 +17,7 @@ from ams_common.clock import Clock
 from ams_common.framing import UPKEEP_BPS, largest_message_bytes
 
 RECEIPT_FRACTION = 0.04
-"""What receipts of a burst take, as a part of it: 3.0 to 4.1 % of messages of 16 kB and more, which leave a sixth of the burst."""
+"""Receipts of a burst, as a part of it: 3.0 to 4.1 % of messages of 16 kB and more, which leave a sixth of the burst."""
 MOST_UPLINK = 8
 """An uplink budget is held to so many times the downlink's: its receipts then take a third of that. Updates do with little,
 while pictures of few bits are labelled badly."""
