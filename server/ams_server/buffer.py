@@ -5,10 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ams_common.classes import UInt8Array
+from ams_common.classes import IGNORE, UInt8Array
 
 BUFFER_BYTES = 1 << 30
 """Memory that the samples of one device take at most."""
@@ -32,6 +33,8 @@ class TrainingSample:
     labels: Tensor
     """uint8 [H, W] on the CPU; 255 is ignored."""
     capture_time_s: float
+    class_pixels: Tensor
+    """Labelled pixels of each class, int64 [256] on the CPU; those of the ignored label are not counted."""
 
 
 class TrainingBuffer:
@@ -63,9 +66,14 @@ class TrainingBuffer:
         """
         assert image.shape == (*labels.shape, 3), f"image {image.shape} does not fit labels {labels.shape}"
         assert not self._samples or self._samples[0].labels.shape == labels.shape, "all samples have one size"
-        sample = TrainingSample(torch.tensor(image), torch.tensor(labels), capture_time_s)
+        sample = TrainingSample(torch.tensor(image), torch.tensor(labels), capture_time_s, _class_pixels(labels))
         bisect.insort(self._samples, sample, key=lambda each: each.capture_time_s)
         self._samples = self._recent()[-self._capacity :]
+
+    @property
+    def class_pixels(self) -> Tensor:
+        """Labelled pixels of each class over all samples, int64 [256] on the CPU; 0 for the ignored label."""
+        return sum((sample.class_pixels for sample in self._samples), torch.zeros(256, dtype=torch.int64))
 
     def newest(self, count: int) -> list[TrainingSample]:
         """Return the newest `count` samples, fewer where there are not so many, oldest first."""
@@ -86,6 +94,12 @@ class TrainingBuffer:
     def _recent(self) -> list[TrainingSample]:
         oldest_s = self._samples[-1].capture_time_s - self._horizon_s
         return [sample for sample in self._samples if sample.capture_time_s >= oldest_s]
+
+
+def _class_pixels(labels: UInt8Array) -> Tensor:
+    pixels = torch.from_numpy(np.bincount(labels.ravel(), minlength=256))
+    pixels[IGNORE] = 0
+    return pixels
 
 
 def stack_samples(samples: Sequence[TrainingSample]) -> tuple[Tensor, Tensor]:

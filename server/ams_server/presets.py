@@ -15,6 +15,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "learning_rate_boost": 1.0,
     "sparsity_boost": 0.0,
     "selection": "gradient_guided",
+    "class_balance": 0.0,
     "loss_stride": 1,
     "adaptive_pacing": False,
     "sampling_period_s": 10.0,

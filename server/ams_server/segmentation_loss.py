@@ -14,12 +14,20 @@ from ams_common.classes import IGNORE
 MATRIX_ENLARGEMENT = 4
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, stride: int = 1, pixel_weights: Tensor | None = None) -> Tensor:
+def segmentation_loss(
+    logits: Tensor,
+    labels: Tensor,
+    stride: int = 1,
+    *,
+    pixel_weights: Tensor | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Return the mean cross-entropy over the labelled pixels, a float32 scalar; 0 where no pixel is labelled.
 
     The logits, [B, C, h, w], are upsampled bilinearly to the size of the labels, uint8 [B, H, W], as inference does: see
     `ams_common.alignment`. Labels of C or more are ignored. With a `stride` above 1 the loss is taken at the centre of every
-    stride x stride block only. `pixel_weights`, float32 [B, H, W], multiply the loss of each pixel; its count stays one.
+    stride x stride block only. `pixel_weights`, float32 [B, H, W], and `class_weights`, float32 [C], multiply the loss of
+    each pixel; its count stays one.
     """
     targets = _block_centres(labels, stride).long()
     targets = targets.masked_fill(targets >= logits.shape[1], IGNORE)
@@ -28,10 +36,10 @@ def segmentation_loss(logits: Tensor, labels: Tensor, stride: int = 1, pixel_wei
     pieces = torch.split(logits.float(), images), torch.split(targets, images)
     size = (labels.shape[1], labels.shape[2])
     if pixel_weights is None:
-        sums = [_summed_loss(*piece, size, stride) for piece in zip(*pieces, strict=True)]
+        sums = [_summed_loss(*piece, size, stride, class_weights) for piece in zip(*pieces, strict=True)]
     else:
         weights = torch.split(_block_centres(pixel_weights, stride), images)
-        sums = [_weighted_loss(*piece, size, stride) for piece in zip(*pieces, weights, strict=True)]
+        sums = [_weighted_loss(*piece, size, stride, class_weights) for piece in zip(*pieces, weights, strict=True)]
     total = torch.stack(sums).sum()
     return total / torch.count_nonzero(targets != IGNORE).clamp(min=1)
 
@@ -48,12 +56,16 @@ def _block_centres(labels: Tensor, stride: int) -> Tensor:
     return labels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
-def _summed_loss(logits: Tensor, targets: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    return F.cross_entropy(upsampled_logits(logits, size, stride), targets, ignore_index=IGNORE, reduction="sum")
+def _summed_loss(logits: Tensor, targets: Tensor, size: tuple[int, int], stride: int, class_weights: Tensor | None) -> Tensor:
+    upsampled = upsampled_logits(logits, size, stride)
+    return F.cross_entropy(upsampled, targets, class_weights, ignore_index=IGNORE, reduction="sum")
 
 
-def _weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    losses = F.cross_entropy(upsampled_logits(logits, size, stride), targets, ignore_index=IGNORE, reduction="none")
+def _weighted_loss(
+    logits: Tensor, targets: Tensor, weights: Tensor, size: tuple[int, int], stride: int, class_weights: Tensor | None
+) -> Tensor:
+    upsampled = upsampled_logits(logits, size, stride)
+    losses = F.cross_entropy(upsampled, targets, class_weights, ignore_index=IGNORE, reduction="none")
     return (losses * weights).sum()
 
 

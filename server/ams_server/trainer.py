@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array
 from ams_server.buffer import TrainingBuffer
+from ams_server.class_balance import class_weights
 from ams_server.coordinates import (
     Int64Array,
     biases_and_last_coordinates,
@@ -215,9 +216,13 @@ class Trainer:
         return np.empty(0, np.int64) if chosen is None else chosen, taken, stopped
 
     def _buffer_losses(self, buffer: TrainingBuffer) -> Iterator[Tensor]:
+        balance = self._config.class_balance
+        weights = class_weights(buffer.class_pixels, balance).to(self.model.device) if balance else None
         for _ in range(self._config.steps):
             images, labels = buffer.sample(self._config.batch_size, self._generator)
-            yield segmentation_loss(self.logits(images), labels.to(self.model.device), self._config.loss_stride)
+            logits = self.logits(images)
+            held = None if weights is None else weights[: logits.shape[1]]
+            yield segmentation_loss(logits, labels.to(self.model.device), self._config.loss_stride, class_weights=held)
 
     def _backward(self, loss: Tensor) -> Tensor:
         self.model.gradients.zero_()

@@ -36,6 +36,9 @@ class TrainingConfig(LearningRateConfig):
     """Start every phase from the pretrained weights instead of the latest ones; moments are kept."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """Keep the running statistics of batch norm, or normalise by the mini-batch and send what the statistics become."""
+    class_balance: float = Field(default=0.5, ge=0, le=1)
+    """How much more a pixel of a rare class counts than one of a frequent class: its loss is divided by the share of its class
+    among the labels of the horizon to this power; 0 for all pixels alike, as the AMS paper has them."""
     loss_stride: int = Field(default=1, ge=1, le=32)
     """Compute the loss on every n-th pixel of every n-th row; 4 costs a fraction of 1 on a CPU."""
     precision: Precision = "auto"

@@ -54,6 +54,16 @@ def test_all_samples_of_the_horizon_have_room() -> None:
     assert len(filled([float(time_s) for time_s in range(30)], 10.0, capacity_for(10.0, 1.0, width=6, height=4))) == 11
 
 
+def test_pixels_of_each_class_are_counted_as_long_as_they_are_there() -> None:
+    buffer = filled([0.0, 5.0, 255.0], horizon_s=252.0)
+    labels = np.full((4, 6), 1, np.uint8)
+    labels[0] = 255
+    buffer.add(np.zeros((4, 6, 3), np.uint8), labels, 256.0)
+    assert {number: int(count) for number, count in enumerate(buffer.class_pixels) if count} == {1: 24 + 18, 2: 24}
+    buffer.clear()
+    assert int(buffer.class_pixels.sum()) == 0
+
+
 def test_samples_are_channels_last_bytes_with_their_own_labels() -> None:
     images, labels = filled([float(time_s) for time_s in range(10)]).sample(32, torch.Generator().manual_seed(1))
     assert images.shape == (32, 3, 4, 6)

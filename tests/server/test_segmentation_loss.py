@@ -98,8 +98,22 @@ def test_weights_multiply_the_loss_of_each_pixel_but_not_their_count(size: tuple
     targets, factors = (each[:, stride // 2 :: stride, stride // 2 :: stride] for each in (labels, weights))
     losses = F.cross_entropy(upsampled, targets.long(), ignore_index=255, reduction="none")
     torch.testing.assert_close(
-        segmentation_loss(logits, labels, stride, weights), (losses * factors).sum() / (targets != 255).sum()
+        segmentation_loss(logits, labels, stride, pixel_weights=weights), (losses * factors).sum() / (targets != 255).sum()
     )
     torch.testing.assert_close(
-        segmentation_loss(logits, labels, stride, torch.ones(2, *size)), segmentation_loss(logits, labels, stride)
+        segmentation_loss(logits, labels, stride, pixel_weights=torch.ones(2, *size)), segmentation_loss(logits, labels, stride)
+    )
+
+
+@pytest.mark.parametrize("size", [(8, 12), (33, 65)])
+def test_weights_of_classes_multiply_the_loss_of_their_pixels_and_those_of_the_pixels(size: tuple[int, int]) -> None:
+    logits, labels = random_case(*size)
+    by_class = torch.tensor([0.5, 2.0, 3.0, 0.1])
+    by_pixel = torch.where(labels == 255, 1.0, by_class[labels.long() % 255])
+    torch.testing.assert_close(
+        segmentation_loss(logits, labels, class_weights=by_class), segmentation_loss(logits, labels, pixel_weights=by_pixel)
+    )
+    torch.testing.assert_close(
+        segmentation_loss(logits, labels, class_weights=by_class, pixel_weights=by_pixel),
+        segmentation_loss(logits, labels, pixel_weights=by_pixel.square()),
     )

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array
 from ams_server.buffer import TrainingBuffer
+from ams_server.class_balance import class_weights
 from ams_server.coordinates import biases_and_last_coordinates
 from ams_server.flat_model import FlatModel
+from ams_server.segmentation_loss import segmentation_loss
 from ams_server.students.export import student_layout
 from ams_server.trainer import PhaseResult, Trainer, compute_dtype
 from ams_server.training_config import TrainingConfig
@@ -37,8 +39,8 @@ def network() -> nn.Module:
 
 def trainer(**settings: Any) -> Trainer:
     module = network()
-    constant = {"learning_rate_boost": 1.0, "sparsity_boost": 0.0}
-    config = TrainingConfig.model_validate({"steps": 5, "batch_size": 4, "precision": "fp32", **constant, **settings})
+    published = {"learning_rate_boost": 1.0, "sparsity_boost": 0.0, "class_balance": 0.0}
+    config = TrainingConfig.model_validate({"steps": 5, "batch_size": 4, "precision": "fp32", **published, **settings})
     return Trainer(FlatModel(module, student_layout(module)), config, mean=MEAN, std=STD)
 
 
@@ -215,6 +217,17 @@ def test_frames_without_labels_do_no_harm(stride: int) -> None:
     result = learner.train_phase(scene(label=255))
     assert (result.loss, result.failure) == (0.0, "")
     np.testing.assert_array_equal(learner.vector(), before)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5])
+def test_pixels_of_rare_classes_weigh_more_in_the_loss(balance: float) -> None:
+    learner, buffer = trainer(steps=1, first_selection="first_step", class_balance=balance), scene()
+    buffer.add(np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8), 6.0)
+    images, labels = buffer.sample(4, torch.Generator().manual_seed(0))
+    weights = class_weights(buffer.class_pixels, balance)[:CLASSES]
+    expected = segmentation_loss(learner.logits(images), labels, class_weights=weights)
+    assert learner.train_phase(buffer).loss == pytest.approx(expected.item())
+    assert (weights.std().item() > 0) == (balance > 0)
 
 
 class Breakable(nn.Module):

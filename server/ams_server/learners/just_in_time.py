@@ -155,7 +155,7 @@ class JustInTimeLearner:
             self._accuracy = self._judge(lesson.labels, logits.detach())
             if updates >= self.config.jit_max_updates or self._accuracy >= self.config.jit_accuracy:
                 return
-            yield segmentation_loss(logits, lesson.targets, self.loss_stride, lesson.pixel_weights)
+            yield segmentation_loss(logits, lesson.targets, self.loss_stride, pixel_weights=lesson.pixel_weights)
 
     def _judge(self, labels: UInt8Array, logits: Tensor) -> float:
         """Return how far the logits, [1, C, h, w], agree with the teacher's labels, uint8 [H, W]."""
