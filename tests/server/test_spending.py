@@ -13,8 +13,9 @@ from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS, sent_bytes
 from ams_common.layout import ParameterLayout, TensorSpec
 from ams_common.link_speed import SHARE
-from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES
+from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control
 from ams_common.update_codec import create_codec
+from ams_common.wire import server_message_from_proto, server_message_to_proto
 from ams_server.device_budget import LEAST_UPDATE_BYTES, DeviceBudget, least_interval_s
 from ams_server.frame_size import FrameConfig, FrameSize
 from ams_server.rate_control import UNLIMITED_PARAMETERS, WORTHWHILE_UPDATE_BYTES, RateControlConfig
@@ -184,6 +185,22 @@ def test_frames_are_left_out_before_they_get_too_coarse(
     if batch.sampling_hz > wishes.least_sampling_hz:
         frames = max(1, round(batch.sampling_hz * batch.batch_interval_s))
         assert 8 * batch.batch_bytes / frames >= 0.7 * account.frame_size.least_bits
+
+
+@given(st.data(), st.integers(1, 5_000), st.integers(1, 5_000), students())
+def test_a_ceiling_that_leaves_nearly_nothing_still_makes_a_plan_that_a_device_takes(
+    data: st.DataObject, uplink_bps: int, downlink_bps: int, student: tuple[int, int]
+) -> None:
+    up, down = even_rates(uplink_bps, downlink_bps)
+    budget = DeviceBudget(uplink_bps=up, downlink_bps=down)
+    wishes, account = data.draw(wishes_for(budget)), spending(budget, student)
+    control = Control(**account.uplink_plan(wishes)._asdict(), uplink_bps=up, downlink_bps=down)
+    assert server_message_from_proto(server_message_to_proto(control)) == control
+    account.downlink.spend(10**6)
+    update = account.update_plan(wishes)
+    assert update.limit_bytes is not None
+    assert 0 <= update.limit_bytes <= WORTHWHILE_UPDATE_BYTES
+    assert update.parameters >= 1
 
 
 def test_without_a_limit_batches_aim_at_the_rate_of_the_paper_and_updates_at_nothing() -> None:
