@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.evaluation.replays import RATE_HZ, config, recording, stage, truth
@@ -72,6 +74,13 @@ def test_a_budget_leaves_the_largest_changes_that_its_burst_holds() -> None:
     allowed = allowance(100_000)
     most_bytes = largest_payload_bytes(allowed.burst_bytes - allowed.reserve_bytes)
     assert 0.8 * most_bytes < update.payload_bytes <= most_bytes
+
+
+def test_batches_come_as_seldom_as_a_small_budget_needs_updates() -> None:
+    on = one_time_stage(seconds=2, network=NetworkConfig(uplink_kbps=5, downlink_kbps=5))
+    on = replace(on, config=on.config.model_copy(update={"update_interval_s": 2.0}))
+    list(one_time.label(on))
+    assert on.journal.controls[0].update_interval_s == pytest.approx(9.1, abs=0.1)
 
 
 def test_training_that_failed_is_tried_again_with_the_next_batch() -> None:

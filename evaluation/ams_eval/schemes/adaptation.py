@@ -43,4 +43,5 @@ def connect(
     session = stage.session(timeline, teacher, device_id)
     if learner is not None:
         session.learner = learner(stage, session)
+        session.learner.least_interval_s = session.spending.least_interval_s
     return ReplayDevice(stage.model, session, teacher, server, stage.surroundings(timeline))
