@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tests.protocol_support import TIMEOUT_S, Mailbox
-from tests.server.session_support import HEIGHT, WIDTH, ColourTeacher, colour_batch, small_model, small_session, small_settings
+from tests.server.session_support import ColourTeacher, colour_batch, small_model, small_session, small_settings
 
 from ams_common.budget import TokenBucket, allowance
 from ams_common.clock import ManualClock, SystemClock
@@ -37,10 +36,8 @@ from ams_server.checkpoint_writer import CheckpointWriter
 from ams_server.device_budget import DeviceBudget
 from ams_server.device_connection import DeviceConnection
 from ams_server.edge_session import EdgeSession
-from ams_server.rounding import rounded_start
 from ams_server.scheduler import Scheduler
 from ams_server.students.export import student_vector
-from ams_server.students.factory import create_student
 
 HELLO = Hello(device_id="camera-1", run_id=bytes(16), codecs=("gap-zstd", "mask-float16"))
 
@@ -95,17 +92,6 @@ def update_after(connection: DeviceConnection, outlet: FakeOutlet, batch_id: int
 
 def kinds(messages: Sequence[object]) -> list[type]:
     return [type(message) for message in messages]
-
-
-def test_every_device_starts_from_the_same_rounded_weights() -> None:
-    model = small_model()
-    manifest, vector = model.manifest, student_vector(model.module)
-    settings = small_settings()
-    as_made = student_vector(create_student(settings, manifest.classes, settings.seed))
-    np.testing.assert_array_equal(vector, rounded_start(as_made, manifest.layout))
-    assert (manifest.student, manifest.width, manifest.height) == ("jitnet-quarter", WIDTH, HEIGHT)
-    assert manifest.classes.names == ("road", "sky")
-    np.testing.assert_array_equal(small_session().learner.trainer.vector(), vector)
 
 
 @pytest.mark.parametrize(
