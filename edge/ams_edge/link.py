@@ -102,6 +102,7 @@ class Link:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self._stopped = asyncio.Event()
+        self._pause_over = asyncio.Event()
         self._attempt = 0
         self._down_reported = False
         self._asked_at_s: float | None = None
@@ -154,7 +155,7 @@ class Link:
         self._on_loop(self._report_applied, applied)
 
     def change_budget(self, budget: Budget) -> None:
-        """Ask the server for other budgets than before; without a stream the next hello does."""
+        """Ask the server for other budgets than before; without a stream the next hello does, which then comes at once."""
         self._on_loop(self._change_budget, budget)
 
     def usable_uplink_bps(self, budget_bps: float) -> float:
@@ -181,6 +182,7 @@ class Link:
             self._session.drain("edge stops")
             self._wake.set()
         self._stopped.set()
+        self._pause_over.set()
 
     def _add_batch(self, batch: FrameBatch) -> None:
         most = min(MAX_BATCH_BYTES, self._uplink.largest_message_bytes)
@@ -200,6 +202,8 @@ class Link:
         if self._session is not None:
             self._session.change_budget(budget)
             self._wake.set()
+        else:
+            self._pause_over.set()
 
     def _request_snapshot(self, reason: str) -> None:
         now_s = self._clock.now_s()
@@ -224,8 +228,9 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._ready.set()
         while not self._stopped.is_set():
+            self._pause_over.clear()
             wait_s = self._uplink.urgent_wait_s(CONNECTION_BYTES)
-            await wait_for(self._stopped, wait_s or await self._connect_once())
+            await wait_for(self._pause_over, wait_s or await self._connect_once())
         # gRPC tells the end of a call a moment late; to a closed loop, that costs other loops of the process their events.
         await asyncio.sleep(LAST_EVENTS_S)
 
@@ -284,7 +289,7 @@ class Link:
     def _refused(self, problem: ProblemReported) -> float:
         if problem.code == "replaced":
             # Two devices under one name would go on to replace each other for ever.
-            self._stopped.set()
+            self._begin_stop()
         if problem.code == "bad_request":
             self._outbox.clear()
         self._lost(problem.reason)

@@ -296,6 +296,17 @@ def test_a_final_refusal_is_left_alone_for_minutes() -> None:
         assert len(events.all(ProblemReported)) == 1
 
 
+def test_other_budgets_end_the_pause_after_a_refusal() -> None:
+    refusal = RefusedError("budget_too_small", "uplink of 1 kbit/s carries nothing: the least is 12 kbit/s")
+    backend = FakeBackend(offer(0), refusal=refusal)
+    with running_server(backend) as server, running_link(server.port) as (link, events):
+        events.wait_count(Disconnected)
+        backend.refusal = None
+        link.change_budget(Budget(uplink_bps=100_000, downlink_bps=0))
+        events.wait_count(SnapshotReceived)
+        assert len(events.all(ProblemReported)) == 1
+
+
 def test_a_stream_that_was_replaced_stays_away() -> None:
     with running_server(FakeBackend(offer(0))) as server, running_link(server.port) as (link, events):
         events.wait_count(SnapshotReceived)
