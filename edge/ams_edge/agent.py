@@ -150,6 +150,7 @@ class Agent:
         """
         self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
         _log.info("budgets are now %s", told(self._budgets.own))
+        self._tell_uneven()
         # At once, without waiting for the server, which may allow less.
         self._hold()
         self._link.change_budget(self._budgets.asked)
@@ -178,6 +179,7 @@ class Agent:
         )
 
     def _start(self) -> None:
+        self._tell_uneven()
         stored, provisioned = self._store.load(), self._provisioned
         if provisioned is not None:
             self._store.start = provisioned
@@ -361,11 +363,19 @@ class Agent:
             held = self._budgets.held
             self._link.hold(held)
 
+    def _tell_uneven(self) -> None:
+        """Say so where one budget asks for more than the other one could acknowledge."""
+        own, asked = self._budgets.own, self._budgets.asked
+        if own != asked:
+            _log.info("budgets of %s are kept to %s: the other direction acknowledges no more", told(asked), told(own))
+
     def _tell_held(self) -> None:
-        """Say so where the server leaves less than the own budgets."""
-        held, own = self._budgets.held, self._budgets.own
-        if held != own:
-            _log.warning("the server allows %s, where %s are asked for", told(held), told(own))
+        """Say so where the server leaves less than the own budgets, and where it leaves them again."""
+        held = self._budgets.held
+        if held == self._budgets.own:
+            _log.info("the own budgets hold: %s", told(held))
+        else:
+            _log.warning("the server allows %s, where %s are asked for", told(held), told(self._budgets.asked))
 
     def _on_batch(self, batch: FrameBatch, encode_ms: float) -> None:
         """Send a batch (encoder thread)."""

@@ -408,6 +408,27 @@ def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
             agent.set_budgets(uplink_kbps=-1, downlink_kbps=0)
 
 
+def test_uneven_budgets_and_the_end_of_a_cap_are_told(
+    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ams_edge.agent")
+    with Agent(make_settings(1, uplink_kbps=900, downlink_kbps=100)) as agent:
+        agent._start()
+        kept = "budgets of 900 kbit/s up, 100 kbit/s down are kept to 800 kbit/s up, 100 kbit/s down"
+        assert caplog.messages[0] == f"{kept}: the other direction acknowledges no more"
+        caplog.clear()
+        for uplink_bps in (50_000, 800_000):
+            agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=uplink_bps, downlink_bps=100_000)))
+        assert caplog.messages[-2:] == [
+            "the server allows 50 kbit/s up, 100 kbit/s down, where 900 kbit/s up, 100 kbit/s down are asked for",
+            "the own budgets hold: 800 kbit/s up, 100 kbit/s down",
+        ]
+        caplog.clear()
+        agent.set_budgets(uplink_kbps=100, downlink_kbps=100)
+        assert caplog.messages[-1:] == ["budgets are now 100 kbit/s up, 100 kbit/s down"]
+
+
+
 def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
     make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
