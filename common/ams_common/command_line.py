@@ -24,6 +24,8 @@ _PLACEHOLDERS = {
     "width": "PIXELS",
     "height": "PIXELS",
     "listen": "HOST:PORT",
+    "admin": "HOST:PORT",
+    "budget": "DEVICE",
     "server": "HOST:PORT",
 }
 """What stands for a value, by the last word of the setting's name."""

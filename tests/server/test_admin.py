@@ -95,6 +95,14 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         command.run(["admin", "--uplink-kbps", "20"])
 
 
+def test_help_says_what_stands_for_a_device_and_an_address(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.run(["admin", "--help"])
+    said = capsys.readouterr().out
+    assert "--set-budget DEVICE" in said
+    assert "--admin HOST:PORT" in said
+
+
 def test_without_an_address_nobody_is_answered() -> None:
     async def ask() -> int:
         async with admin_service(None, FakeDevices()) as port:
