@@ -428,7 +428,6 @@ def test_uneven_budgets_and_the_end_of_a_cap_are_told(
         assert caplog.messages[-1:] == ["budgets are now 100 kbit/s up, 100 kbit/s down"]
 
 
-
 def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
     make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
