@@ -588,7 +588,7 @@ class Control(google.protobuf.message.Message):
     batch_interval_s: builtins.float
     """server: capture time between two batches, seconds."""
     batch_bytes: builtins.int
-    """server: largest encoded batch, bytes."""
+    """server: video of a batch, bytes; it may have up to 2 % more where the one before had less."""
     frame_width: builtins.int
     """server: width of the frames in a batch, pixels."""
     frame_height: builtins.int
