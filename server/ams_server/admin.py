@@ -42,6 +42,8 @@ class DeviceState:
     """Bytes on the wire to it since it connected."""
     connected_s: float
     """Seconds since it connected."""
+    model_age_s: float | None
+    """Age of its model, as `ModelAge` has it."""
 
 
 class Devices(Protocol):
@@ -94,6 +96,7 @@ def state_to_proto(state: DeviceState) -> pb.DeviceUse:
         uplink_bytes=state.uplink_bytes,
         downlink_bytes=state.downlink_bytes,
         connected_s=state.connected_s,
+        model_age_s=state.model_age_s,
     )
 
 
@@ -106,6 +109,7 @@ def state_from_proto(proto: pb.DeviceUse) -> DeviceState:
         uplink_bytes=proto.uplink_bytes,
         downlink_bytes=proto.downlink_bytes,
         connected_s=proto.connected_s,
+        model_age_s=proto.model_age_s if proto.HasField("model_age_s") else None,
     )
 
 

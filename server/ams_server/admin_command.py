@@ -1,5 +1,6 @@
 """The command `ams-server admin`: shows the devices of a running server, and changes what they may use."""
 
+import sys
 from collections.abc import Sequence
 
 import grpc
@@ -15,6 +16,7 @@ from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_common.settings import CommandSettings, load_settings
 
 TIMEOUT_S = 10.0
+PIPED_WIDTH = 200
 
 
 class AdminSettings(CommandSettings):
@@ -50,7 +52,8 @@ def run(arguments: Sequence[str]) -> int:
         AmsError: what a person must mend, in one line.
     """
     settings = load_settings(AdminSettings, arguments)
-    console = Console()
+    # What is no terminal takes lines of any length.
+    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
     with grpc.insecure_channel(settings.admin, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = AdminStub(channel)
         try:
@@ -76,7 +79,7 @@ def _set_budget(stub: AdminStub, settings: AdminSettings) -> str:
 
 
 def _table(answer: pb.ListDevicesResponse) -> Table:
-    headings = ("device", "connected", "up, kbit/s", "asked", "used", "down, kbit/s", "asked", "used")
+    headings = ("device", "connected", "up, kbit/s", "asked", "used", "down, kbit/s", "asked", "used", "model age")
     table = Table(*headings, box=None)
     for each in answer.devices:
         seconds = max(each.connected_s, 1e-3)
@@ -84,6 +87,7 @@ def _table(answer: pb.ListDevicesResponse) -> Table:
             *(each.device_id, f"{each.connected_s:.0f} s"),
             *(_kbps(each.uplink_bps), _kbps(each.asked_uplink_bps), f"{each.uplink_bytes * 8e-3 / seconds:.1f}"),
             *(_kbps(each.downlink_bps), _kbps(each.asked_downlink_bps), f"{each.downlink_bytes * 8e-3 / seconds:.1f}"),
+            f"{each.model_age_s:.1f} s" if each.HasField("model_age_s") else "–",
         )
     return table
 

@@ -19,10 +19,11 @@ from ams_common.session.greeting import (
     known_way,
     snapshots,
 )
-from ams_common.session.server import BatchArrived, BudgetWanted, ServerEvent, SnapshotWanted
+from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, ServerEvent, SnapshotWanted
 from ams_server.admin import DeviceState
 from ams_server.device_budget import DeviceBudget
 from ams_server.edge_session import EdgeSession, Mirror
+from ams_server.model_age import ModelAge
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
 
@@ -50,6 +51,7 @@ class DeviceConnection:
         self._connected_at_s = clock.now_s()
         self._spent_before_bytes = session.spending.downlink.spent_bytes
         self._received_bytes = 0
+        self._model_age = ModelAge(clock)
         self._on_ask = on_ask
         self._start = start
         self._hello = hello
@@ -112,6 +114,7 @@ class DeviceConnection:
             uplink_bytes=self._received_bytes,
             downlink_bytes=self.downlink.spent_bytes - self._spent_before_bytes,
             connected_s=self._clock.now_s() - self._connected_at_s,
+            model_age_s=self._model_age.age_s,
         )
 
     def deliver(self, event: ServerEvent) -> None:
@@ -122,7 +125,10 @@ class DeviceConnection:
         """
         match event:
             case BatchArrived():
+                self._model_age.batch_came(event.batch.capture_times_us[-1])
                 self._scheduler.submit(self.session, event.batch)
+            case AppliedReported():
+                self._note_applied(event.applied.version)
             case SnapshotWanted():
                 _log.info("device %s wants a snapshot: %s", self.session.device_id, event.reason)
                 self._snapshot = asyncio.get_running_loop().run_in_executor(None, self._send_snapshot)
@@ -137,6 +143,11 @@ class DeviceConnection:
             self._closed = True
             self._scheduler.detach(self.session, self._outlet)
         self._on_close(self.session)
+
+    def _note_applied(self, version: int) -> None:
+        for update in self.session.mirror.recent_updates:
+            if update.version == version:
+                self._model_age.applied(update.newest_capture_time_us)
 
     def _send_snapshot(self) -> None:
         with self.session.lock:

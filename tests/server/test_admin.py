@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -23,6 +24,7 @@ CAMERA = DeviceState(
     uplink_bytes=50_000,
     downlink_bytes=1_000_000,
     connected_s=40.0,
+    model_age_s=4.62,
 )
 
 
@@ -31,7 +33,7 @@ class FakeDevices:
         self.ceilings: list[tuple[str, DeviceBudget]] = []
 
     def devices(self) -> list[DeviceState]:
-        return [CAMERA]
+        return [CAMERA, replace(CAMERA, device_id="camera-2", model_age_s=None)]
 
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
         self.ceilings.append((device_id, ceiling))
@@ -62,8 +64,9 @@ def running_admin(devices: FakeDevices) -> Iterator[str]:
 def test_devices_are_listed_with_what_they_ask_have_and_use(capsys: pytest.CaptureFixture[str]) -> None:
     with running_admin(FakeDevices()) as address:
         assert command.run(["admin", "--admin", address]) == 0
-    _, row = capsys.readouterr().out.strip().splitlines()
-    assert row.split() == ["camera-1", "40", "s", "50", "200", "10.0", "200", "any", "200.0"]
+    _, row, new = capsys.readouterr().out.strip().splitlines()
+    assert row.split() == ["camera-1", "40", "s", "50", "200", "10.0", "200", "any", "200.0", "4.6", "s"]
+    assert new.split()[-2:] == ["200.0", "–"], "its model has learnt nothing yet"
 
 
 def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.CaptureFixture[str]) -> None:

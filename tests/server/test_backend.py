@@ -18,6 +18,7 @@ from ams_common.events import EventLog
 from ams_common.framing import UPKEEP_BPS, sent_bytes
 from ams_common.layout import weights_digest
 from ams_common.messages import (
+    Applied,
     Budget,
     Control,
     HeldModel,
@@ -29,7 +30,7 @@ from ams_common.messages import (
     Update,
     Welcome,
 )
-from ams_common.session.server import BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
+from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_server import backend as backend_module
 from ams_server.backend import DeviceBackend, checkpoint_store
 from ams_server.checkpoint_writer import CheckpointWriter
@@ -164,6 +165,19 @@ def test_a_device_whose_first_model_broke_off_gets_the_rest(caplog: pytest.LogCa
     assert isinstance(chunk, ModelChunk)
     assert (chunk.offset, len(chunk.data)) == (header.encoded_bytes - 10, 10)
     assert "greeted with the rest of a model" in caplog.text
+
+
+def test_the_age_of_a_model_counts_from_the_update_that_runs() -> None:
+    with running_backend() as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        update = update_after(connection, outlet, 1)
+        assert backend.devices()[0].model_age_s is None, "it may still be on the way"
+        applied = Applied(version=update.version, weights_digest=update.result_digest, build_time_ms=1.0)
+        connection.deliver(AppliedReported(applied=applied))
+        first_s = backend.devices()[0].model_age_s
+        update_after(connection, outlet, 2)
+        assert (first_s, backend.devices()[0].model_age_s) == (0.0, 10.0)
 
 
 def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
