@@ -14,10 +14,12 @@ from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_server.admin import admin_service
+from ams_server.allotment import UNLIMITED, Allotment, describe
 from ams_server.backend import DeviceBackend, checkpoint_store
 from ams_server.buffer import BUFFER_BYTES
 from ams_server.checkpoint_writer import CheckpointWriter
-from ams_server.learners.factory import buffer_capacity
+from ams_server.device_budget import require_workable
+from ams_server.learners.factory import buffer_capacity, shortest_update_interval_s
 from ams_server.scheduler import Scheduler
 from ams_server.service import require_free, serve
 from ams_server.settings import ServerSettings
@@ -62,6 +64,7 @@ class Daemon:
         # Models take a while to load; who has to choose another port or class should not wait for them.
         for address in filter(None, (settings.listen, settings.admin_listen)):
             require_free(address)
+        require_useful_caps(settings)
         classes = student_classes(settings)
         warn_of_short_buffer(settings)
         device = choose_device(settings.device)
@@ -135,6 +138,19 @@ def check_teachable(teacher: ClassSet, student: ClassSet) -> None:
         )
     if unknown:
         _log.warning("the teacher never names %s: the student cannot learn what it looks like", ", ".join(unknown))
+
+
+def require_useful_caps(settings: ServerSettings) -> None:
+    """Refuse caps that leave too little for a device that is alone.
+
+    Raises:
+        ConfigurationError: the message names the least.
+    """
+    most = Allotment(settings).preview("any", UNLIMITED)
+    try:
+        require_workable(most, shortest_update_interval_s(settings))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"caps that leave a device {describe(most)} serve none: {error}") from error
 
 
 def warn_of_short_buffer(settings: ServerSettings) -> None:
