@@ -54,7 +54,11 @@ class Devices(Protocol):
         ...
 
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
-        """Hold a device to `ceiling` from now on; tell whether it is connected."""
+        """Hold a device to `ceiling` from now on; tell whether it is connected.
+
+        Raises:
+            ConfigurationError: it leaves too little for a device.
+        """
         ...
 
 
@@ -80,9 +84,10 @@ class AdminService(AdminServicer):
                 uplink_bps=check.in_range("uplink_bps", request.uplink_bps, 0, MAX_BPS),
                 downlink_bps=check.in_range("downlink_bps", request.downlink_bps, 0, MAX_BPS),
             )
-        except ProtocolError as error:
+            connected = self._devices.set_ceiling(device_id, ceiling)
+        except (ProtocolError, ConfigurationError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return pb.SetCeilingResponse(connected=self._devices.set_ceiling(device_id, ceiling))
+        return pb.SetCeilingResponse(connected=connected)
 
 
 def state_to_proto(state: DeviceState) -> pb.DeviceUse:

@@ -14,6 +14,8 @@ from ams_common.errors import AmsError
 from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_common.settings import CommandSettings, load_settings
+from ams_server.allotment import describe
+from ams_server.device_budget import DeviceBudget
 
 TIMEOUT_S = 10.0
 PIPED_WIDTH = 200
@@ -74,8 +76,8 @@ def _set_budget(stub: AdminStub, settings: AdminSettings) -> str:
     )
     answer = stub.SetCeiling(request, timeout=TIMEOUT_S)
     when = "now" if answer.connected else "once it is connected"
-    what = f"at most {_kbps(request.uplink_bps)} kbit/s up, {_kbps(request.downlink_bps)} kbit/s down"
-    return f"device {settings.set_budget}: {what}, {when}"
+    ceiling = DeviceBudget(uplink_bps=request.uplink_bps, downlink_bps=request.downlink_bps)
+    return f"device {settings.set_budget}: ceiling {describe(ceiling)}, {when}"
 
 
 def _table(answer: pb.ListDevicesResponse) -> Table:

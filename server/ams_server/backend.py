@@ -114,7 +114,12 @@ class DeviceBackend:
         return [self._here[name].state(*self._allotment.asked_and_held(name)) for name in sorted(self._here)]
 
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
-        """Hold a device to `ceiling` from now on; tell whether it is connected; on the service's loop."""
+        """Hold a device to `ceiling` from now on; tell whether it is connected; on the service's loop.
+
+        Raises:
+            ConfigurationError: it leaves too little for a device.
+        """
+        require_workable(ceiling, shortest_update_interval_s(self._settings))
         return self._allotment.set_ceiling(device_id, ceiling)
 
     def _ask(self, device_id: str, budget: Budget) -> None:

@@ -14,7 +14,7 @@ from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_server import command
 from ams_server.admin import DeviceState, admin_service
-from ams_server.device_budget import DeviceBudget
+from ams_server.device_budget import DeviceBudget, require_workable
 
 TIMEOUT_S = 20.0
 CAMERA = DeviceState(
@@ -36,6 +36,7 @@ class FakeDevices:
         return [CAMERA, replace(CAMERA, device_id="camera-2", model_age_s=None)]
 
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
+        require_workable(ceiling, 10.0)
         self.ceilings.append((device_id, ceiling))
         return device_id == "camera-1"
 
@@ -79,8 +80,8 @@ def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.C
         ("camera-2", DeviceBudget(uplink_bps=0, downlink_bps=0)),
     ]
     assert capsys.readouterr().out.splitlines() == [
-        "device camera-1: at most 20 kbit/s up, any kbit/s down, now",
-        "device camera-2: at most any kbit/s up, any kbit/s down, once it is connected",
+        "device camera-1: ceiling 20 kbit/s up, no limit down, now",
+        "device camera-2: ceiling no limit up, no limit down, once it is connected",
     ]
 
 
@@ -89,6 +90,8 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
     with running_admin(devices) as address:
         with pytest.raises(AmsError, match="refuses: device id"):
             command.run(["admin", "--admin", address, "--set-budget", "../etc"])
+        with pytest.raises(AmsError, match=r"refuses: uplink budget of 1 kbit/s carries nothing .* the least is 4\.6 kbit/s"):
+            command.run(["admin", "--admin", address, "--set-budget", "camera-1", "--uplink-kbps", "1"])
         with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
             AdminStub(channel).SetCeiling(pb.SetCeilingRequest(device_id="camera-1", uplink_bps=10**13), timeout=TIMEOUT_S)
     assert devices.ceilings == []

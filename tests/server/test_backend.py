@@ -219,6 +219,8 @@ def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None
             second.deliver(BudgetWanted(budget=Budget(uplink_bps=50, downlink_bps=0)))
         assert not backend.set_ceiling("camera-3", DeviceBudget(uplink_bps=9_000, downlink_bps=0))
         assert backend.set_ceiling("camera-1", DeviceBudget(uplink_bps=0, downlink_bps=60_000))
+        with pytest.raises(ConfigurationError, match="carries nothing"):
+            backend.set_ceiling("camera-1", DeviceBudget(uplink_bps=50, downlink_bps=0))
         states = backend.devices()
         assert [state.device_id for state in states] == ["camera-1", "camera-2"]
         assert states[0].asked.downlink_bps == 200_000
