@@ -1,6 +1,8 @@
 """A log of what happened, one JSON object a line, for reports and tests; people read the ordinary log instead."""
 
+import contextlib
 import json
+import logging
 import threading
 from pathlib import Path
 from typing import TextIO, TypeAlias
@@ -10,9 +12,14 @@ from ams_common.errors import ConfigurationError
 
 EventValue: TypeAlias = str | int | float | bool | list[float] | list[int] | list[str] | None
 
+_log = logging.getLogger(__name__)
+
 
 class EventLog:
-    """Appends events to a JSON-lines file; with no path it swallows them. May be used from several threads."""
+    """Appends events to a JSON-lines file; with no path it swallows them. May be used from several threads.
+
+    A disk that takes no more, a full one for example, costs one warning and the later events, never the process.
+    """
 
     def __init__(self, path: Path | None, clock: Clock) -> None:
         self._clock = clock
@@ -31,13 +38,23 @@ class EventLog:
             return
         line = json.dumps({"event": event, "time_s": round(self._clock.now_s(), 6), **values})
         with self._lock:
-            if not self._file.closed:
+            if self._file.closed:
+                return
+            try:
                 self._file.write(line + "\n")
+            except OSError as error:
+                _log.warning("the event log has stopped: %s", (error.strerror or str(error)).lower())
+                self._let_go()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
         with self._lock:
-            if self._file is not None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the file; what the disk does not take is lost."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
                 self._file.close()
 
 

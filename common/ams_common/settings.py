@@ -29,6 +29,8 @@ from ams_common.errors import AmsError, ConfigurationError
 SettingsT = TypeVar("SettingsT", bound="CommandSettings")
 PRESET_FIELD = "preset"
 ENVIRONMENT_PREFIX = "AMS_"
+EXTRAS: Mapping[str, str] = {"ams-edge": "edge", "ams-server": "server", "ams-eval": "eval"}
+"""The extra that installs what a command needs."""
 
 
 class PartConfig(BaseModel):
@@ -172,11 +174,21 @@ def _place(key: str, given: Mapping[str, Any]) -> str:
 
 
 def run_command(main: Callable[[Sequence[str]], int]) -> int:
-    """Run a command's `main` on the process's arguments; report an AmsError as one line on stderr with exit status 2."""
+    """Run a command's `main` on the process's arguments; report an AmsError as one line on stderr with exit status 2.
+
+    So is a package that is missing: every command is installed everywhere, what it needs is not.
+    """
+    command = Path(sys.argv[0]).name
     try:
         return main(sys.argv[1:])
     except AmsError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(command)
+        if extra is None or (error.name or "").startswith("ams_"):
+            raise
+        print(f"{command}: {error.name} is not installed: pip install '.[{extra}]' has all it needs", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -50,7 +50,7 @@ from ams_edge.picture import Picture
 from ams_edge.providers import choose_backend
 from ams_edge.provisioned import read_provisioned
 from ams_edge.sampler import Sampler
-from ams_edge.settings import AgentSettings
+from ams_edge.settings import AgentSettings, require_source_kept
 from ams_edge.sinks import Sink, check_outputs, open_sinks
 from ams_edge.statistics import Statistics
 from ams_edge.store import ModelStore
@@ -75,6 +75,7 @@ class Agent:
         """
         self._settings = settings
         self._clock = clock or SystemClock()
+        require_source_kept(settings)
         check_outputs(settings)
         require_encoder(settings.video_codec)
         self._provisioned = _provisioned(settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, PartConfig
 from ams_common.video_formats import VideoCodec
 from ams_edge.camera import CameraConfig
@@ -60,3 +61,15 @@ class AgentSettings(CameraConfig, LinkConfig, RuntimeConfig, StoreConfig, SinkCo
     """Write what happens to this file, one JSON object a line."""
     verbose: bool = False
     """Log details too."""
+
+
+def require_source_kept(settings: AgentSettings) -> None:
+    """See that no output goes to the file that is played.
+
+    Raises:
+        ConfigurationError: it would be overwritten.
+    """
+    source = Path(settings.source)
+    for flag, path in (("--overlay", settings.overlay), ("--events", settings.events)):
+        if path is not None and path.exists() and source.exists() and path.samefile(source):
+            raise ConfigurationError(f"{flag} {str(path)!r} would overwrite --source: name another file")

@@ -74,6 +74,16 @@ def test_lines_of_several_threads_stay_whole(tmp_path: Path) -> None:
     assert [event["number"] for event in events if event["event"] == "b"] == list(range(100))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the always full device of Linux")
+def test_a_full_disk_costs_one_warning_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    log = EventLog(Path("/dev/full"), ManualClock())
+    log.write("first")
+    log.write("second")
+    log.close()
+    log.close()
+    assert [record.getMessage() for record in caplog.records] == ["the event log has stopped: no space left on device"]
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "events.jsonl"):

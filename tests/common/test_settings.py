@@ -3,7 +3,7 @@
 import io
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -185,6 +185,25 @@ def test_an_expected_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert run(monkeypatch, KeyboardInterrupt()) == 130
     with pytest.raises(ZeroDivisionError):
         run(monkeypatch, ZeroDivisionError())
+
+
+def test_a_package_that_is_missing_is_one_line_for_the_product_s_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def needing(missing: str) -> Callable[[object], int]:
+        def main(_: object) -> int:
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+        return main
+
+    monkeypatch.setattr(sys, "argv", ["/opt/ams/bin/ams-server"])
+    assert run_command(needing("torch")) == 2
+    assert capsys.readouterr().err == "ams-server: torch is not installed: pip install '.[server]' has all it needs\n"
+    with pytest.raises(ModuleNotFoundError):
+        run_command(needing("ams_server.nowhere"))
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/bakery"])
+    with pytest.raises(ModuleNotFoundError):
+        run_command(needing("torch"))
 
 
 def test_a_command_s_status_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

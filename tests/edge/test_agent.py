@@ -511,3 +511,11 @@ def test_a_source_that_is_not_there_leaves_nothing_open(make_settings: Callable[
     for changes in ({"overlay": blocker / "a.mp4"}, {"state_folder": blocker / "state"}, {"events": blocker / "events"}):
         with pytest.raises(ConfigurationError, match="cannot"):
             Agent(make_settings(1, **changes))
+
+
+def test_an_agent_leaves_its_recording_whole(make_settings: Callable[..., AgentSettings], tmp_path: Path) -> None:
+    recording = tmp_path / "drive.mp4"
+    recording.write_bytes(b"a film")
+    with pytest.raises(ConfigurationError, match="would overwrite --source"):
+        Agent(make_settings(1, source=str(recording), events=recording))
+    assert recording.read_bytes() == b"a film"

@@ -5,7 +5,7 @@ import pytest
 
 from ams_common.errors import ConfigurationError
 from ams_common.settings import load_settings
-from ams_edge.settings import AgentSettings
+from ams_edge.settings import AgentSettings, require_source_kept
 
 
 def load(*arguments: str) -> AgentSettings:
@@ -60,3 +60,17 @@ def test_the_environment_and_a_file_say_the_same_as_flags(tmp_path: Path, monkey
     monkeypatch.setenv("AMS_UPLINK_KBPS", "150")
     settings = load("--config", str(path), "--labels", "elsewhere")
     assert (settings.server, settings.uplink_kbps, settings.fast, settings.labels) == ("gpu:1", 150.0, True, Path("elsewhere"))
+
+
+@pytest.mark.parametrize("flag", ["--overlay", "--events"])
+def test_the_recording_that_is_played_is_never_overwritten(tmp_path: Path, flag: str) -> None:
+    recording = tmp_path / "drive.mp4"
+    recording.write_bytes(b"a film")
+    link = tmp_path / "link.mp4"
+    link.symlink_to(recording)
+    for output in (recording, link):
+        settings = load_settings(AgentSettings, ["--source", str(recording), flag, str(output)])
+        with pytest.raises(ConfigurationError, match=f"{flag} '.*' would overwrite --source"):
+            require_source_kept(settings)
+    require_source_kept(load_settings(AgentSettings, ["--source", str(recording), flag, str(tmp_path / "other.mp4")]))
+    require_source_kept(load_settings(AgentSettings, ["--source", "rtsp://camera/", flag, str(recording)]))
