@@ -66,7 +66,8 @@ class BatchEncoder:
         if kept < count and not self.left_out:
             _log.warning(
                 "%d of %d frames are left out of a batch to fit into %d bytes, and so from now on where needed: "
-                "raise the uplink budget, or let the server ask for smaller frames",
+                "a larger --uplink-kbps leaves them more (without one the server aims at a usual rate), "
+                "and so do smaller frames (its --frame-width)",
                 *(count - kept, count, allowed_bytes),
             )
         self.left_out += count - kept

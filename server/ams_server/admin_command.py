@@ -102,4 +102,6 @@ def _reason(address: str, error: grpc.RpcError) -> str:
     details = error.details() if isinstance(error, grpc.Call) else str(error)
     if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
         return f"no server answers at {address}: was it started with --admin-listen {address}? ({details})"
+    if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNIMPLEMENTED:
+        return f"the server at {address} does not know this call: --admin takes its --admin-listen, not that of --listen"
     return f"the server at {address} refuses: {details}"

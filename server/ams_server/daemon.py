@@ -23,7 +23,7 @@ from ams_server.learners.factory import buffer_capacity, shortest_update_interva
 from ams_server.scheduler import Scheduler
 from ams_server.service import require_free, serve
 from ams_server.settings import ServerSettings
-from ams_server.starting_model import starting_model, student_classes
+from ams_server.starting_model import starting_model, student_classes, warn_of_random_start
 from ams_server.teachers.factory import create_teacher
 from ams_server.trainer import compute_dtype
 
@@ -67,6 +67,7 @@ class Daemon:
         require_useful_caps(settings)
         classes = student_classes(settings)
         warn_of_short_buffer(settings)
+        warn_of_random_start(settings)
         device = choose_device(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)

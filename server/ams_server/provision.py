@@ -12,7 +12,7 @@ from ams_common.model_file import StoredModel, write_model
 from ams_common.session.greeting import START_VERSION
 from ams_common.settings import configure_logging, load_settings
 from ams_server.settings import ServerSettings
-from ams_server.starting_model import starting_model
+from ams_server.starting_model import starting_model, warn_of_random_start
 from ams_server.students.export import student_vector
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ def provision(settings: ProvisionSettings) -> StoredModel:
     """
     if not settings.out.parent.is_dir():
         raise ConfigurationError(f"cannot write --out {str(settings.out)!r}: there is no such folder")
+    warn_of_random_start(settings)
     start = starting_model(settings)
     vector = student_vector(start.module)
     model = StoredModel(

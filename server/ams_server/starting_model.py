@@ -1,6 +1,7 @@
 """The model from which every device starts, and the session of a device that does."""
 
 import copy
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,8 @@ from ams_server.spending import Spending
 from ams_server.students.export import build_manifest
 from ams_server.students.factory import create_student
 from ams_server.teachers.base import Teacher
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +50,15 @@ def starting_model(settings: AdaptationConfig) -> StartingModel:
     model = FlatModel(module, manifest.layout)
     model.load(rounded_start(model.vector(), manifest.layout))
     return StartingModel(module=module, manifest=manifest, graph=graph)
+
+
+def warn_of_random_start(settings: AdaptationConfig) -> None:
+    """Warn where no weights are given: such a student shows noise until it has learnt."""
+    if settings.student_weights is None:
+        _log.warning(
+            "the student starts from random numbers: what devices show means nothing until it has learnt for some minutes; "
+            "--student-weights gives it pretrained ones"
+        )
 
 
 def student_classes(settings: AdaptationConfig) -> ClassSet:

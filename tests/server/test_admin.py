@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from tests.protocol_support import FakeBackend, offer, running_server
 
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.proto import admin_pb2 as pb
@@ -97,6 +98,8 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
     assert devices.ceilings == []
     with pytest.raises(AmsError, match=r"no server answers at .*--admin-listen"):
         command.run(["admin", "--admin", address])
+    with running_server(FakeBackend(offer(0))) as server, pytest.raises(AmsError, match="not that of --listen"):
+        command.run(["admin", "--admin", f"127.0.0.1:{server.port}"])
     with pytest.raises(ConfigurationError, match="need --set-budget DEVICE"):
         command.run(["admin", "--uplink-kbps", "20"])
 

@@ -1,10 +1,13 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.server.session_support import HEIGHT, RUN, WIDTH, colour_batch, small_model, small_session, small_settings
 
 from ams_common.errors import ConfigurationError
 from ams_server.rounding import rounded_start
-from ams_server.starting_model import starting_model, student_classes
+from ams_server.starting_model import starting_model, student_classes, warn_of_random_start
 from ams_server.students.export import student_vector
 from ams_server.students.factory import create_student
 
@@ -37,6 +40,13 @@ def test_the_same_settings_give_the_same_model_and_another_seed_another_one() ->
     assert again.graph == small_model().graph
     np.testing.assert_array_equal(student_vector(again.module), student_vector(small_model().module))
     assert (student_vector(other.module) != student_vector(small_model().module)).any()
+
+
+@pytest.mark.parametrize(("flags", "warnings"), [({}, 1), ({"student_weights": Path("weights.safetensors")}, 0)])
+def test_a_start_from_random_numbers_is_told(flags: dict[str, Any], warnings: int, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_random_start(small_settings(**flags))
+    assert len(caplog.messages) == warnings
+    assert all("--student-weights gives it pretrained ones" in message for message in caplog.messages)
 
 
 def test_classes_are_taken_in_the_order_of_their_set_and_unknown_ones_are_named() -> None:
