@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ams_common.budget import burst_bytes
+from ams_common.budget import allowance
 from ams_common.clock import SystemClock
 from ams_eval.processes import ChildProcess, child_process
 from ams_eval.promise.counting_proxy import CountingProxy, Trace
@@ -46,6 +46,8 @@ class Use:
 
     trace: Trace
     rate_bps: float
+    other_bps: float
+    """Budget of the other direction."""
     duration_s: float
     """Length of the trial."""
 
@@ -57,7 +59,7 @@ class Use:
     @property
     def burst_bytes(self) -> int:
         """What the documentation allows beside the rate."""
-        return burst_bytes(round(self.rate_bps))
+        return allowance(round(self.rate_bps), round(self.other_bps)).burst_bytes
 
     @property
     def kept(self) -> bool:
@@ -133,8 +135,8 @@ async def run_trial(trial: Trial, folder: Path, clock: SystemClock) -> Finding:
     up_bps, down_bps = 1000 * trial.uplink_kbps, 1000 * trial.downlink_kbps
     return Finding(
         trial=trial,
-        uplink=Use(trace=proxy.uplink, rate_bps=up_bps, duration_s=trial.duration_s),
-        downlink=Use(trace=proxy.downlink, rate_bps=down_bps, duration_s=trial.duration_s),
+        uplink=Use(trace=proxy.uplink, rate_bps=up_bps, other_bps=down_bps, duration_s=trial.duration_s),
+        downlink=Use(trace=proxy.downlink, rate_bps=down_bps, other_bps=up_bps, duration_s=trial.duration_s),
         connections=proxy.connections,
         started_s=started_s,
         log=read_run(edge_events, server_events),
