@@ -17,8 +17,8 @@ def finding() -> Finding:
         uplink.add(STARTED_S + second, 1000, 1)
         downlink.add(STARTED_S + second, 0, 2)
     trial = Trial(uplink_kbps=100.0, downlink_kbps=50.0, duration_s=20.0, actions=[], server_arguments=[], edge_arguments=[])
-    up = Use(trace=uplink, rate_bps=100_000, duration_s=20.0)
-    down = Use(trace=downlink, rate_bps=50_000, duration_s=20.0)
+    up = Use(trace=uplink, rate_bps=100_000, other_bps=50_000, duration_s=20.0)
+    down = Use(trace=downlink, rate_bps=50_000, other_bps=100_000, duration_s=20.0)
     return Finding(trial=trial, uplink=up, downlink=down, connections=1, started_s=STARTED_S, log=run_log())
 
 
