@@ -189,8 +189,8 @@ def percent(share: float) -> str:
 
 
 def points(gain: float) -> str:
-    """Return a difference of mIoU, -1..1, in points with its sign; a dash for NaN."""
-    return "–" if math.isnan(gain) else f"{100 * gain:+.1f}"
+    """Return a difference of mIoU, -1..1, in points with its sign, +0.0 where it rounds to nothing; a dash for NaN."""
+    return "–" if math.isnan(gain) else f"{round(100 * gain, 1) + 0.0:+.1f}"
 
 
 def number(value: float, decimals: int) -> str:

@@ -109,3 +109,8 @@ def test_the_json_holds_all_numbers_and_is_strict(tmp_path: Path) -> None:
 def test_what_is_not_known_is_a_dash() -> None:
     assert (percent(math.nan), points(math.nan), number(math.nan, 1)) == ("–", "–", "–")
     assert (percent(0.6127), points(-0.031), number(2.345, 1)) == ("61.3 %", "-3.1", "2.3")
+
+
+@pytest.mark.parametrize("gain", [0.0, -0.0, -0.0004, 0.0004])
+def test_a_difference_of_nothing_has_no_minus(gain: float) -> None:
+    assert points(gain) == "+0.0"
