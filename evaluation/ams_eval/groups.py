@@ -9,6 +9,8 @@ from ams_eval import metrics
 from ams_eval.result_folder import unique
 from ams_eval.summary import Summary
 
+TOO_SHORT = "a recording must be longer than the update interval and the way of an update"
+"""Why a student learns nothing, in words."""
 _SHARED = re.compile(r"(.+) x (\d+) devices")
 
 
@@ -68,6 +70,20 @@ def describe_missing(groups: Sequence[Group]) -> str:
     if not parts:
         return ""
     return f"Of {count} recordings, {', '.join(parts)}: means over different recordings cannot be compared."
+
+
+def describe_untaught(groups: Sequence[Group]) -> str:
+    """Return a sentence about the schemes whose student learnt nothing from a recording; empty where all did."""
+    untaught = [(group, unique(row.recording for row in group if _untaught(row))) for group in groups]
+    parts = [f"{group.scheme} on {', '.join(recordings)}" for group, recordings in untaught if recordings]
+    if not parts:
+        return ""
+    return f"No update took effect in {'; '.join(parts)}: {TOO_SHORT}."
+
+
+def _untaught(row: Summary) -> bool:
+    # A scheme that learns asks for frames at some interval.
+    return row.updates == 0 and not math.isnan(row.update_interval_mean_s)
 
 
 class SharingLoss(NamedTuple):

@@ -6,7 +6,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ams_eval.groups import by_scheme, describe_missing
+from ams_eval.groups import by_scheme, describe_missing, describe_untaught
 from ams_eval.result import number, points
 from ams_eval.summary import Summary
 
@@ -17,7 +17,7 @@ def draw_summary(rows: Sequence[Summary]) -> Table:
     """Return the main numbers of each scheme as a table for a terminal, means over recordings and seeds."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     groups = by_scheme(rows)
-    table.caption = " ".join(filter(None, (_CAPTION, describe_missing(groups))))
+    table.caption = " ".join(filter(None, (_CAPTION, describe_missing(groups), describe_untaught(groups))))
     table.add_column("", overflow="fold", min_width=9)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)

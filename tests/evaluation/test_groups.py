@@ -4,7 +4,7 @@ import math
 import pytest
 from tests.evaluation.outcomes import RUNS
 
-from ams_eval.groups import Group, by_scheme, complete, describe_missing, shared_name, sharing_losses
+from ams_eval.groups import Group, by_scheme, complete, describe_missing, describe_untaught, shared_name, sharing_losses
 from ams_eval.summary import Summary, summarise
 
 
@@ -33,6 +33,15 @@ def test_only_schemes_that_met_every_recording_are_complete() -> None:
     assert [group.scheme for group in complete(groups)] == ["ams"]
     assert describe_missing(groups) == "Of 2 recordings, none on 1: means over different recordings cannot be compared."
     assert not describe_missing(groups[:1])
+
+
+def test_recordings_that_taught_a_learner_nothing_are_named() -> None:
+    short = [dataclasses.replace(row("a", seed, 0.5), updates=0) for seed in (0, 1)]
+    # No customisation asks for nothing, so that nothing can be missing.
+    rows = [*short, row("b", 0, 0.9), summarise(RUNS)[0]]
+    told = "No update took effect in ams on a: a recording must be longer than the update interval and the way of an update."
+    assert describe_untaught(by_scheme(rows)) == told
+    assert not describe_untaught(by_scheme(rows[2:]))
 
 
 def test_what_a_shared_server_costs_is_told_on_the_recordings_of_both() -> None:

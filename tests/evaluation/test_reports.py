@@ -126,6 +126,15 @@ def test_a_run_without_modelled_latency_says_so() -> None:
     assert "does not model how long" not in run_page(SEVERAL[1], None)
 
 
+def test_pages_say_where_nothing_was_learnt() -> None:
+    untaught = runs_of(replace(outcome("ams"), updates=()))
+    for page in (comparison(untaught), run_page(untaught[0], None)):
+        assert "No update took effect" in page
+    learnt, without = runs_of(outcome("ams"), outcome("none"))
+    for page in (comparison([learnt, without]), run_page(learnt, None), run_page(without, None)):
+        assert "No update took effect" not in page
+
+
 # --- plots
 
 

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 from rich.console import Console
 from tests.evaluation.outcomes import RUNS, outcome, runs_of
@@ -24,3 +25,10 @@ def test_the_table_says_over_what_its_miou_is_the_mean() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(draw_summary(summarise(RUNS)))
     assert "mean over windows of 10 s" in console.export_text()
+
+
+def test_the_table_says_where_nothing_was_learnt() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    short = replace(outcome("ams"), updates=())
+    console.print(draw_summary(summarise(runs_of(short))))
+    assert "No update took effect in ams on quay" in " ".join(console.export_text().split())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ams_eval import metrics
 from ams_eval.gains import pooled_gains
-from ams_eval.groups import Group, by_scheme, complete, describe_missing, sharing_losses
+from ams_eval.groups import Group, by_scheme, complete, describe_missing, describe_untaught, sharing_losses
 from ams_eval.outcome import Moments
 from ams_eval.report.comparison_charts import bandwidth_chart, gain_chart, styles
 from ams_eval.report.comparison_tables import aggregates_table, main_table
@@ -92,8 +92,8 @@ def _warning(runs: Sequence[Run]) -> str:
 
 
 def _missing(groups: Sequence[Group]) -> str:
-    text = describe_missing(groups)
-    return f'<p class="warning">{html.escape(text)}</p>' if text else ""
+    texts = filter(None, (describe_missing(groups), describe_untaught(groups)))
+    return "".join(f'<p class="warning">{html.escape(text)}</p>' for text in texts)
 
 
 def _bandwidth(groups: Sequence[Group], style_of: Mapping[str, str]) -> str:

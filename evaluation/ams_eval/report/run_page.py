@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ams_eval import metrics
+from ams_eval.groups import TOO_SHORT
 from ams_eval.metrics import EFFORT_WINDOW_S
 from ams_eval.outcome import Moments, Outcome
 from ams_eval.report.filmstrip import choose_moments, filmstrip, moment_mious
@@ -179,7 +180,7 @@ def _steering(outcome: Outcome) -> str:
 
 def _updates(outcome: Outcome, summary: Summary) -> str:
     if not outcome.updates:
-        return ""
+        return f"<h2>Updates</h2><p>No update took effect: {TOO_SHORT}.</p>" if outcome.controls else ""
     changed = [each.changed for each in outcome.updates]
     sizes_kb = [each.payload_bytes / 1e3 for each in outcome.updates]
     lead = (
