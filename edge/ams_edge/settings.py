@@ -69,7 +69,14 @@ def require_source_kept(settings: AgentSettings) -> None:
     Raises:
         ConfigurationError: it would be overwritten.
     """
-    source = Path(settings.source)
     for flag, path in (("--overlay", settings.overlay), ("--events", settings.events)):
-        if path is not None and path.exists() and source.exists() and path.samefile(source):
+        if path is not None and _are_one(path, Path(settings.source)):
             raise ConfigurationError(f"{flag} {str(path)!r} would overwrite --source: name another file")
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    """Tell whether both are there and the same file; what is wrong with one that cannot be looked at is told on opening it."""
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False

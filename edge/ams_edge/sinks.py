@@ -268,11 +268,19 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
 
 def _check_empty(folder: Path) -> None:
     """Refuse a folder that holds labels: those of two runs have the same names."""
-    index = folder / INDEX_NAME
-    if any(folder.glob("*.png")) or (index.is_file() and index.stat().st_size > 0):
+    if _holds_labels(folder):
         raise ConfigurationError(
             f"--labels {str(folder)!r} holds the labels of an earlier run: name another folder, or empty it"
         )
+
+
+def _holds_labels(folder: Path) -> bool:
+    index = folder / INDEX_NAME
+    try:
+        return any(folder.glob("*.png")) or (index.is_file() and index.stat().st_size > 0)
+    except OSError:
+        # Whoever writes to it says what is wrong with it.
+        return False
 
 
 def _create(path: Path, flag: str) -> Path:

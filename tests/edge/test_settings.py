@@ -74,3 +74,9 @@ def test_the_recording_that_is_played_is_never_overwritten(tmp_path: Path, flag:
             require_source_kept(settings)
     require_source_kept(load_settings(AgentSettings, ["--source", str(recording), flag, str(tmp_path / "other.mp4")]))
     require_source_kept(load_settings(AgentSettings, ["--source", "rtsp://camera/", flag, str(recording)]))
+
+
+def test_a_path_that_cannot_be_looked_at_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
+    unusable = str(tmp_path / ("x" * 300))
+    for source, overlay in ((unusable, str(tmp_path)), (str(tmp_path), unusable)):
+        require_source_kept(load_settings(AgentSettings, ["--source", source, "--overlay", overlay]))

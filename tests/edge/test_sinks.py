@@ -209,6 +209,13 @@ def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path: Path, flag: s
             attempt(config)
 
 
+@pytest.mark.parametrize("flag", ["overlay", "labels"])
+def test_a_path_that_cannot_even_be_looked_at_is_one_too(tmp_path: Path, flag: str) -> None:
+    config = SinkConfig.model_validate({flag: tmp_path / f"{'x' * 300}.mp4"})
+    with pytest.raises(ConfigurationError, match=rf"^cannot write --{flag} '.*': file name too long$"):
+        check_outputs(config)
+
+
 def test_an_output_that_fails_to_open_closes_the_others(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
