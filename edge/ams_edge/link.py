@@ -202,7 +202,8 @@ class Link:
         if self._session is not None:
             self._session.change_budget(budget)
             self._wake.set()
-        else:
+        # Until the welcome the server judges what the hello asks for, and may refuse that.
+        if not self.connected:
             self._pause_over.set()
 
     def _request_snapshot(self, reason: str) -> None:

@@ -1,5 +1,6 @@
 """The link over a real socket, against the real service with a scripted backend."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ from ams_common.session.server import AppliedReported, BatchArrived, BudgetWante
 from ams_common.wire import server_message_to_proto
 from ams_edge import link as link_module
 from ams_edge.link import LONGEST_RETRY_S, Link, LinkConfig, retry_pause_s
+from ams_server.device_stream import Connection
+from ams_server.service import Outlet
 
 
 class Impatient(Random):
@@ -303,6 +306,26 @@ def test_other_budgets_end_the_pause_after_a_refusal() -> None:
         events.wait_count(Disconnected)
         backend.refusal = None
         link.change_budget(Budget(uplink_bps=100_000, downlink_bps=0))
+        events.wait_count(SnapshotReceived)
+        assert len(events.all(ProblemReported)) == 1
+
+
+def test_other_budgets_are_tried_at_once_that_come_while_the_old_ones_are_refused() -> None:
+    class Backend(FakeBackend):
+        async def connect(self, hello: Hello, outlet: Outlet) -> Connection:
+            if hello.uplink_bps == 1000:
+                await asyncio.to_thread(under_way.wait, TIMEOUT_S)
+                wanted.append(100_000)
+                link.change_budget(Budget(uplink_bps=100_000, downlink_bps=0))
+                raise RefusedError("budget_too_small", "uplink of 1 kbit/s carries nothing: the least is 12 kbit/s")
+            return await super().connect(hello, outlet)
+
+    wanted, under_way = [1000], threading.Event()
+    with (
+        running_server(Backend(offer(0))) as server,
+        running_link(server.port, lambda: replace(hello_of(), uplink_bps=wanted[-1])) as (link, events),
+    ):
+        under_way.set()
         events.wait_count(SnapshotReceived)
         assert len(events.all(ProblemReported)) == 1
 
