@@ -126,6 +126,9 @@ class Agent:
                 yield from self._frames()
         finally:
             self.close()
+            if self._slot.current() is not None:
+                # Updates that came last were applied on closing.
+                _log.info("%s", self._statistics.summary)
 
     @property
     def classes(self) -> ClassSet:
@@ -231,7 +234,7 @@ class Agent:
             except TimeoutError:
                 continue
             if frame is None:
-                _log.info("the recording has ended: %s", self._statistics.summary)
+                _log.info("the recording has ended")
                 return
             yield frame, self._label(frame)
 

@@ -495,6 +495,24 @@ def test_stop_and_close_may_come_at_any_time_and_twice(make_settings: Callable[.
         agent.close()
 
 
+def test_updates_that_come_with_the_end_are_in_the_summary(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ams_edge.agent")
+    model, stop = tiny_model(), Link.stop
+
+    def stop_late(link: Link) -> None:
+        agent._patching.submit(tiny_update(model))
+        stop(link)
+
+    monkeypatch.setattr(Link, "stop", stop_late)
+    settings = make_settings(1)
+    store(settings, model)
+    with agent_at(settings) as (agent, frames):
+        assert len(list(frames)) == FRAMES
+    assert caplog.messages[-2:] == ["the recording has ended", f"{FRAMES} frames were labelled, 1 updates applied"]
+
+
 def test_leaving_the_loop_ends_all_threads(make_settings: Callable[..., AgentSettings]) -> None:
     with running_server(FakeBackend(offer(tiny_model()))) as server:
         for frame, _ in Agent(make_settings(server.port)):
