@@ -82,19 +82,16 @@ class DeviceBackend:
         """Accept a device, with the session it had before if there is one.
 
         Raises:
-            RefusedError: its budget carries nothing.
+            RefusedError: its budget carries nothing, or the server's caps leave it too little.
             ConfigurationError: the device wants what this server does not have.
         """
         self._check(hello)
-        codec = self._codec_for(hello)
-        session = self._away.pop(hello.device_id, None)
-        if session is None:
-            make = functools.partial(self._new_session, hello, codec)
-            session = await asyncio.to_thread(self._checkpoints.restored, hello.device_id, make)
-        elif session.codec.name != codec:
-            fresh = await asyncio.to_thread(self._new_session, hello, codec)
-            fresh.spending.go_on_with(session.spending.downlink)
-            session = fresh
+        session = await self._session_for(hello)
+        # Again, as another device may have come meanwhile.
+        self._require_room(hello)
+        earlier = self._away.pop(hello.device_id, None)
+        if earlier is not None and earlier is not session:
+            session.spending.go_on_with(earlier.spending.downlink)
         connection = DeviceConnection(
             session,
             self._start,
@@ -137,6 +134,16 @@ class DeviceBackend:
         for session in (*(connection.session for connection in self._here.values()), *self._away.values()):
             self._checkpoints.keep(session)
 
+    async def _session_for(self, hello: Hello) -> EdgeSession:
+        """Return the session that a device had before, where it still speaks the same codec, or another one."""
+        codec, earlier = self._codec_for(hello), self._away.get(hello.device_id)
+        if earlier is not None and earlier.codec.name == codec:
+            return earlier
+        make = functools.partial(self._new_session, hello, codec)
+        if earlier is not None:
+            return await asyncio.to_thread(make)
+        return await asyncio.to_thread(self._checkpoints.restored, hello.device_id, make)
+
     def _new_session(self, hello: Hello, codec: str) -> EdgeSession:
         return new_session(
             self._settings,
@@ -167,6 +174,10 @@ class DeviceBackend:
             if asked and asked != offered:
                 raise ConfigurationError(f"this server has no {what} {asked!r}, it serves {offered!r}")
         self._require_workable(_asked(hello))
+        self._require_room(hello)
+
+    def _require_room(self, hello: Hello) -> None:
+        """See that the server's caps leave enough for a device that would connect now."""
         held = self._allotment.preview(hello.device_id, _asked(hello))
         try:
             self._require_workable(held)

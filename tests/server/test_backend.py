@@ -240,6 +240,33 @@ def test_caps_that_leave_too_little_send_the_next_device_away_for_now() -> None:
         assert caught.value.code == "busy"
 
 
+def test_of_two_devices_that_come_at_once_the_one_for_which_caps_leave_too_little_is_sent_away() -> None:
+    async def both(backend: DeviceBackend) -> list[DeviceConnection | BaseException]:
+        hellos = [replace(HELLO, device_id=name) for name in "ab"]
+        coming = [backend.connect(hello, FakeOutlet()) for hello in hellos]
+        return await asyncio.gather(*coming, return_exceptions=True)
+
+    with running_backend(total_downlink_kbps=9) as backend:
+        (refused,) = (each for each in asyncio.run(both(backend)) if isinstance(each, RefusedError))
+        assert refused.code == "busy"
+        (state,) = backend.devices()
+        assert state.held.downlink_bps == 9_000
+
+
+def test_a_device_that_is_sent_away_on_its_return_loses_nothing() -> None:
+    with running_backend(total_downlink_kbps=9) as backend:
+        connection, outlet = connect(backend)
+        connection.greeting()
+        first = update_after(connection, outlet, 1)
+        connection.close()
+        other, _ = connect(backend, replace(HELLO, device_id="camera-2"))
+        with pytest.raises(RefusedError, match="caps leave too little"):
+            connect(backend)
+        other.close()
+        connection, _ = connect(backend, holding(0, first.base_digest))
+        assert kinds(connection.greeting()) == [Welcome, Update]
+
+
 def test_a_late_greeting_of_a_stream_that_has_ended_takes_nobody_s_place() -> None:
     with running_backend() as backend:
         older, _ = connect(backend)
