@@ -95,7 +95,7 @@ class DeviceConnection:
     def change_budget(self, budget: DeviceBudget) -> None:
         """Keep to `budget` from now on, and tell the device."""
         self.session.change_budget(budget)
-        self._outlet.send(self.session.control())
+        self._scheduler.tell(self.session, self._outlet)
 
     def count_received(self, wire_bytes: int) -> None:
         """Note what has come from the device, headers included."""

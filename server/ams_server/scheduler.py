@@ -40,7 +40,7 @@ class _Place:
     run_id: bytes
     inbox: Inbox = field(default_factory=Inbox)
     control: Control | None = None
-    """What the device was told last by the worker."""
+    """What the device was told last, beside its welcome."""
     dropped: int = 0
     """Batches that were dropped because the worker is behind."""
     warned_at_s: float | None = None
@@ -124,6 +124,23 @@ class Scheduler:
             if place is not None and place.outlet is outlet:
                 self._leave(session.device_id)
 
+    def tell(self, session: EdgeSession, outlet: Outlet) -> None:
+        """Send a device what it should do from now on, unless it knows."""
+        with self._changed:
+            place = self._places.get(session.device_id)
+            if place is not None and place.outlet is outlet:
+                self._tell(place)
+            else:
+                # It is not in the round yet, and what its greeting says may be out of date.
+                outlet.send(session.control())
+
+    def _tell(self, place: _Place) -> None:
+        """Do what `tell` does, with the lock: who tells last then tells the newest."""
+        control = place.session.control()
+        if control != place.control:
+            place.control = control
+            place.outlet.send(control)
+
     def send_snapshot(self, session: EdgeSession, outlet: Outlet, encode: Callable[[Mirror], Sequence[ServerMessage]]) -> None:
         """Send `encode` of the newest mirror, so that the next update follows on it."""
         while True:
@@ -201,10 +218,8 @@ class Scheduler:
             self._ingest(place, arrival)
         if session.due and place.outlet.backlog == 0:
             self._train(session)
-        # Again after sending: budgets that changed meanwhile were told before what is now out of date.
-        while (control := session.control()) != place.control:
-            place.control = control
-            place.outlet.send(control)
+        with self._changed:
+            self._tell(place)
 
     def _ingest(self, place: _Place, arrival: Arrival) -> None:
         session, batch = place.session, arrival.batch

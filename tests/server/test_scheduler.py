@@ -160,20 +160,47 @@ def test_control_is_sent_only_when_it_has_changed() -> None:
 
 def test_budgets_that_change_while_the_worker_sends_a_control_are_what_the_device_is_told_last() -> None:
     session, changed = ScriptedSession(), replace(CONTROL, uplink_bps=20_000)
+    changing = threading.Thread(target=lambda: scheduler.tell(as_session(session), outlet))
 
     class Outlet(FakeOutlet):
         def send(self, message: ServerMessage) -> None:
-            if isinstance(message, Control) and session.wanted != changed:
+            if message == CONTROL:
                 session.wanted = changed
-                super().send(changed)
+                changing.start()
+                changing.join(0.1)
+                assert changing.is_alive(), "it waits for its turn"
             super().send(message)
 
     outlet = Outlet()
     with running_scheduler() as scheduler:
         scheduler.attach(as_session(session), outlet, RUN)
         submit(scheduler, session, 1)
-        outlet.sent.wait_count(Control, 3)
-    assert outlet.sent.all(Control) == [changed, CONTROL, changed]
+        outlet.sent.wait_count(Control, 2)
+        changing.join(TIMEOUT_S)
+    assert outlet.sent.all(Control) == [CONTROL, changed]
+
+
+def test_what_a_device_was_told_at_once_is_not_told_again_by_the_worker() -> None:
+    session, outlet, changed = ScriptedSession(), FakeOutlet(), replace(CONTROL, uplink_bps=20_000)
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(session), outlet, RUN)
+        submit(scheduler, session, 1)
+        outlet.sent.wait_count(Control)
+        session.wanted = changed
+        for _ in range(2):
+            scheduler.tell(as_session(session), outlet)
+        for batch_id in (2, 3):
+            submit(scheduler, session, batch_id)
+            outlet.sent.wait_count(Update, batch_id)
+    assert outlet.sent.all(Control) == [CONTROL, changed]
+
+
+def test_a_device_that_is_not_in_the_round_yet_is_told_too() -> None:
+    session, older, newer = ScriptedSession(), FakeOutlet(), FakeOutlet()
+    scheduler = Scheduler(EventLog(None, SystemClock()), lambda error: None, SystemClock())
+    scheduler.attach(as_session(session), older, RUN)
+    scheduler.tell(as_session(session), newer)
+    assert (older.sent.items, newer.sent.items) == ([], [CONTROL])
 
 
 def test_a_batch_that_cannot_be_used_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
