@@ -73,7 +73,7 @@ class DeviceConnection:
             mirror = self._attach()
         else:
             with session.lock:
-                session.round_mirror(self._start.weights)
+                self._round_mirror()
                 mirror = self._attach()
         hello = replace(self._hello, downlink_bps=session.budget.downlink_bps)
         messages = greeting_messages(hello, self._offer(mirror))
@@ -91,6 +91,16 @@ class DeviceConnection:
             # A stream that has broken off by now must not take the place of the one that came after it.
             attach = self._scheduler.attach
             return self.session.mirror if self._closed else attach(self.session, self._outlet, self._hello.run_id)
+
+    def _round_mirror(self) -> bool:
+        """Round the mirror for a snapshot, with the session's lock; return False without if the stream has ended.
+
+        A later one may have been greeted with the mirror as it is.
+        """
+        with self._entry:
+            if not self._closed:
+                self.session.round_mirror(self._start.weights)
+            return not self._closed
 
     def change_budget(self, budget: DeviceBudget) -> None:
         """Keep to `budget` from now on, and tell the device."""
@@ -151,7 +161,8 @@ class DeviceConnection:
 
     def _send_snapshot(self) -> None:
         with self.session.lock:
-            self.session.round_mirror(self._start.weights)
+            if not self._round_mirror():
+                return
             self._scheduler.send_snapshot(self.session, self._outlet, self._snapshots)
         self._holds_start = True
 
