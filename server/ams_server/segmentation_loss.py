@@ -26,20 +26,20 @@ def segmentation_loss(
 
     The logits, [B, C, h, w], are upsampled bilinearly to the size of the labels, uint8 [B, H, W], as inference does: see
     `ams_common.alignment`. Labels of C or more are ignored. With a `stride` above 1 the loss is taken at the centre of every
-    stride x stride block only. `pixel_weights`, float32 [B, H, W], and `class_weights`, float32 [C], multiply the loss of
-    each pixel; its count stays one.
+    stride x stride block only. `pixel_weights`, float32 [B, H, W], and `class_weights`, float32 [C] or longer, multiply the
+    loss of each pixel; its count stays one.
     """
     targets = _block_centres(labels, stride).long()
     targets = targets.masked_fill(targets >= logits.shape[1], IGNORE)
     # The upsampled logits of one image fit the cache of a CPU, those of a batch do not: image by image takes half the time.
     images = len(logits) if logits.is_cuda else 1
-    pieces = torch.split(logits.float(), images), torch.split(targets, images)
+    pieces = [torch.split(each, images) for each in (logits.float(), targets)]
+    if pixel_weights is not None:
+        pieces.append(torch.split(_block_centres(pixel_weights, stride), images))
+    if class_weights is not None:
+        class_weights = class_weights[: logits.shape[1]]
     size = (labels.shape[1], labels.shape[2])
-    if pixel_weights is None:
-        sums = [_summed_loss(*piece, size, stride, class_weights) for piece in zip(*pieces, strict=True)]
-    else:
-        weights = torch.split(_block_centres(pixel_weights, stride), images)
-        sums = [_weighted_loss(*piece, size, stride, class_weights) for piece in zip(*pieces, weights, strict=True)]
+    sums = [_summed_loss(*piece, size=size, stride=stride, class_weights=class_weights) for piece in zip(*pieces, strict=True)]
     total = torch.stack(sums).sum()
     return total / torch.count_nonzero(targets != IGNORE).clamp(min=1)
 
@@ -56,17 +56,20 @@ def _block_centres(labels: Tensor, stride: int) -> Tensor:
     return labels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
-def _summed_loss(logits: Tensor, targets: Tensor, size: tuple[int, int], stride: int, class_weights: Tensor | None) -> Tensor:
-    upsampled = upsampled_logits(logits, size, stride)
-    return F.cross_entropy(upsampled, targets, class_weights, ignore_index=IGNORE, reduction="sum")
-
-
-def _weighted_loss(
-    logits: Tensor, targets: Tensor, weights: Tensor, size: tuple[int, int], stride: int, class_weights: Tensor | None
+def _summed_loss(
+    logits: Tensor,
+    targets: Tensor,
+    pixel_weights: Tensor | None = None,
+    *,
+    size: tuple[int, int],
+    stride: int,
+    class_weights: Tensor | None,
 ) -> Tensor:
     upsampled = upsampled_logits(logits, size, stride)
+    if pixel_weights is None:
+        return F.cross_entropy(upsampled, targets, class_weights, ignore_index=IGNORE, reduction="sum")
     losses = F.cross_entropy(upsampled, targets, class_weights, ignore_index=IGNORE, reduction="none")
-    return (losses * weights).sum()
+    return (losses * pixel_weights).sum()
 
 
 def _upsampled(logits: Tensor, height: int, width: int) -> Tensor:

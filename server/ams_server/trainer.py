@@ -220,9 +220,8 @@ class Trainer:
         weights = class_weights(buffer.class_pixels, balance).to(self.model.device) if balance else None
         for _ in range(self._config.steps):
             images, labels = buffer.sample(self._config.batch_size, self._generator)
-            logits = self.logits(images)
-            held = None if weights is None else weights[: logits.shape[1]]
-            yield segmentation_loss(logits, labels.to(self.model.device), self._config.loss_stride, class_weights=held)
+            targets, stride = labels.to(self.model.device), self._config.loss_stride
+            yield segmentation_loss(self.logits(images), targets, stride, class_weights=weights)
 
     def _backward(self, loss: Tensor) -> Tensor:
         self.model.gradients.zero_()

@@ -108,7 +108,7 @@ def test_weights_multiply_the_loss_of_each_pixel_but_not_their_count(size: tuple
 @pytest.mark.parametrize("size", [(8, 12), (33, 65)])
 def test_weights_of_classes_multiply_the_loss_of_their_pixels_and_those_of_the_pixels(size: tuple[int, int]) -> None:
     logits, labels = random_case(*size)
-    by_class = torch.tensor([0.5, 2.0, 3.0, 0.1])
+    by_class = torch.tensor([0.5, 2.0, 3.0, 0.1, 7.0])  # one more than there are classes
     by_pixel = torch.where(labels == 255, 1.0, by_class[labels.long() % 255])
     torch.testing.assert_close(
         segmentation_loss(logits, labels, class_weights=by_class), segmentation_loss(logits, labels, pixel_weights=by_pixel)
