@@ -1,5 +1,6 @@
 """Byte budgets on a clock that tests hold."""
 
+import math
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from ams_common.budget import (
     LEAST_BURST_BYTES,
     MOST_DOWNLINK,
+    MOST_MESSAGE_BYTES,
     MOST_UPLINK,
     RECEIPT_FRACTION,
     Allowance,
@@ -53,6 +55,21 @@ def test_the_room_is_what_may_go_or_what_is_owed() -> None:
     assert bucket.room_bytes == -300
     clock.sleep(0.4)
     assert bucket.room_bytes == pytest.approx(100)
+
+
+def test_the_room_leaves_the_reserve_and_has_no_end_without_a_limit() -> None:
+    assert bucket_of(8000, 600, ManualClock(), reserve_bytes=100).room_bytes == 500
+    unlimited = bucket_of(0, 1, ManualClock())
+    assert unlimited.room_bytes == math.inf
+    assert unlimited.largest_message_bytes == MOST_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("rate_bps", [0, 8000])
+def test_all_that_was_spent_is_counted(rate_bps: int) -> None:
+    bucket = bucket_of(rate_bps, 500, ManualClock())
+    for size_bytes in (300, 4000):
+        bucket.spend(size_bytes)
+    assert bucket.spent_bytes == 4300
 
 
 def test_silence_saves_up_one_burst_and_no_more() -> None:
@@ -155,6 +172,27 @@ def test_a_change_keeps_the_debt_and_the_saving() -> None:
     assert bucket.wait_s(1) == pytest.approx(0.001), "no more than the new burst was saved"
 
 
+def test_a_change_is_not_for_the_time_before_it() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 50_000, clock)
+    bucket.spend(50_000)
+    clock.sleep(1.0)
+    bucket.change(Allowance(bps=80_000, burst_bytes=50_000))
+    assert bucket.room_bytes == pytest.approx(1000)
+
+
+def test_without_a_limit_debts_are_forgotten_and_none_are_made() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 500, clock)
+    bucket.spend(10**6)
+    bucket.change(Allowance(bps=0, burst_bytes=500))
+    assert bucket.wait_s(400) == bucket.urgent_wait_s(400) == bucket.duration_s(400) == 0.0
+    unlimited = bucket_of(0, 500, clock)
+    unlimited.spend(10**9)
+    unlimited.change(Allowance(bps=8000, burst_bytes=500))
+    assert unlimited.wait_s(500) == 0.0
+
+
 def test_what_was_held_up_on_its_way_counts_as_leaving_when_it_arrives() -> None:
     clock = ManualClock()
     bucket = bucket_of(8000, 1000, clock)
@@ -175,6 +213,13 @@ def test_the_burst_is_a_message_of_ten_seconds_and_the_reserve() -> None:
     limit = allowance(200_000)
     assert limit.burst_bytes - limit.reserve_bytes == 250_000
     assert limit.bps == 200_000 - UPKEEP_BPS
+    assert allowance(400).bps == 200, "keeping a connection open leaves half of whatever there is"
+
+
+def test_an_uplink_has_eight_times_its_downlink_and_a_downlink_four_times_its_uplink() -> None:
+    assert even_rates(10**6, 25_000) == even_rates(0, 25_000) == (200_000, 25_000)
+    assert even_rates(25_000, 10**6) == even_rates(25_000, 0) == (25_000, 100_000)
+    assert even_rates(100_000, 100_000) == (100_000, 100_000)
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7))

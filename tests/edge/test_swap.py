@@ -48,6 +48,7 @@ def test_waiting_ends_with_the_version_or_a_later_one() -> None:
     slot.swap(first, 3)
     waiter.join(30)
     assert seen == [True]
+    assert slot.wait_for(3, timeout_s=0)
     assert not slot.wait_for(4, timeout_s=0)
 
 

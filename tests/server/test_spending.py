@@ -235,6 +235,50 @@ def test_a_rare_large_frame_may_have_the_bits_that_it_needs() -> None:
     assert 8 * batch.batch_bytes >= 0.9 * 0.1 * 1920 * 1088
 
 
+def test_a_rare_large_frame_has_the_bits_that_it_needs_and_no_more() -> None:
+    account = spending(kbps(48, 0), (1024, 1024))
+    batch = account.uplink_plan(Wanted(sampling_hz=0.1))
+    assert (batch.sampling_hz, batch.batch_interval_s) == (0.1, 10.0)
+    assert 0 <= batch.batch_bytes - account.frame_size.least_bits / 8 <= 2
+
+
+def test_a_rare_frame_without_a_limit_has_the_bytes_of_two_seconds() -> None:
+    batch = spending(kbps(0, 0)).uplink_plan(Wanted(sampling_hz=0.1))
+    assert batch.batch_bytes == largest_video_bytes(2 * REFERENCE_UPLINK_BPS / 8, 1)
+
+
+def test_no_batch_is_larger_than_a_message_may_be() -> None:
+    assert spending(kbps(10**6, 10**6)).uplink_plan(Wanted()).batch_bytes == MAX_BATCH_BYTES
+
+
+def test_the_same_budgets_again_forget_nothing() -> None:
+    account, wishes = spending(kbps(50, 200)), Wanted()
+    for _ in range(SIZES_KEPT):
+        account.batch_came(1000)
+        account.update_made(2000, 100)
+    before = account.uplink_plan(wishes), account.update_plan(wishes)
+    account.change_budget(kbps(50, 200))
+    assert (account.uplink_plan(wishes), account.update_plan(wishes)) == before
+
+
+def test_another_account_goes_on_with_the_debts_of_the_first_at_its_own_rate() -> None:
+    clock = ManualClock()
+    earlier, account = spending(kbps(0, 400), clock=clock), spending(kbps(0, 100), clock=clock)
+    earlier.downlink.spend(10**6)
+    account.go_on_with(earlier.downlink)
+    assert account.downlink.bps == 100_000 - UPKEEP_BPS
+    assert account.downlink.room_bytes == pytest.approx(allowance(400_000).burst_bytes - 10**6, abs=10**5)
+    assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
+
+
+def test_on_a_slow_link_debts_limit_updates_still() -> None:
+    account = spending(kbps(0, 60))
+    account.link_speed.observe(Flight(wire_bytes=125_000, duration_s=20.0, waited_s=1.0))
+    assert account.update_plan(Wanted()).limit_bytes == largest_payload_bytes((SHARE * 50_000 - UPKEEP_BPS) * 10 / 8)
+    account.downlink.spend(10**6)
+    assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
+
+
 def test_a_changed_budget_counts_for_the_next_batch_and_update() -> None:
     clock = ManualClock()
     account, wishes = spending(kbps(200, 100), clock=clock), Wanted()
