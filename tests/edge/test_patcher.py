@@ -18,6 +18,7 @@ from ams_common.messages import Applied, HeldModel, Update
 from ams_common.model_file import StoredModel
 from ams_common.update_codec import create_codec
 from ams_edge import patcher as patcher_module
+from ams_edge.frame import UInt8Array
 from ams_edge.inference import Model, build_model, probe_image
 from ams_edge.patcher import QUEUE_CAPACITY, Patcher, PatcherWorker
 from ams_edge.providers import Backend
@@ -110,6 +111,26 @@ def test_the_old_model_runs_until_the_new_one_is_ready(monkeypatch: pytest.Monke
     patcher.apply(tiny_update(model))
     assert seen == [before]
     assert running(slot) is not before
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_no_frame_pays_for_the_first_run_of_a_model(prepared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    warmed: list[Model] = []
+    warm = Model.warm
+
+    def warming(model: Model) -> UInt8Array:
+        warmed.append(model)
+        return warm(model)
+
+    monkeypatch.setattr(Model, "warm", warming)
+    patcher, slot, model = make_patcher(prepared=prepared)
+    assert running(slot).model in warmed, "the first one"
+    patcher.apply(tiny_update(model))
+    assert running(slot).model in warmed, "an update"
+    patcher.install(tiny_model(seed=5, version=9))
+    assert running(slot).model in warmed, "a snapshot"
+    patcher.install(replace(model, manifest=replace(model.manifest, student="other")))
+    assert running(slot).model in warmed, "another graph"
 
 
 def test_the_time_to_build_is_measured() -> None:
