@@ -258,7 +258,10 @@ def load_class_set(name_or_path: str) -> ClassSet:
         raise ConfigurationError(f"unknown class set {name_or_path!r}: use {', '.join(BUILT_IN)} or the path of a TOML file")
     try:
         return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"cannot read class set {name_or_path!r}: {reason}") from error
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"cannot read class set {name_or_path!r}: {error}") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"class set file {name_or_path!r} is not valid: {error}") from error
