@@ -36,8 +36,8 @@ from ams_server.teachers.factory import create_teacher
 from ams_server.trainer import compute_dtype
 
 POLL_S = 0.25
-_SERVER = "from ams_server.daemon import main; raise SystemExit(main())"
-_EDGE = "from ams_edge.command import main; raise SystemExit(main())"
+_SERVER = "import sys; sys.argv[0] = 'ams-server'; from ams_server.daemon import main; raise SystemExit(main())"
+_EDGE = "import sys; sys.argv[0] = 'ams-edge'; from ams_edge.command import main; raise SystemExit(main())"
 _PACKAGES = ("adaptive-model-streaming", "torch", "onnxruntime", "av", "grpcio", "numpy")
 
 

@@ -11,6 +11,7 @@ from ams_common.classes import CITYSCAPES19, STREET7
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings
 from ams_edge.settings import AgentSettings
+from ams_server.device_budget import DeviceBudget, require_workable
 from ams_server.frame_size import FrameConfig
 from ams_server.pacing import PacingConfig
 from ams_server.sampling import SamplingConfig
@@ -41,9 +42,9 @@ class DemoSettings(
     """Folder for the report, the numbers and the logs."""
     video: Path | None = None
     """Video file to play instead of the drawn street; it needs a --teacher that knows such scenes."""
-    uplink_kbps: float = Field(default=200.0, ge=0)
+    uplink_kbps: float = Field(default=200.0, ge=0, allow_inf_nan=False)
     """Budget from edge to server in kbit/s; 0 for no limit."""
-    downlink_kbps: float = Field(default=300.0, ge=0)
+    downlink_kbps: float = Field(default=300.0, ge=0, allow_inf_nan=False)
     """Budget from server to edge in kbit/s, the first model included; 0 for no limit."""
     device: str = "auto"
     """Where teacher and student compute: auto (the GPU where there is one), cpu, cuda or cuda:N."""
@@ -87,8 +88,10 @@ def check_settings(settings: DemoSettings) -> None:
     """See that the settings go together.
 
     Raises:
-        ConfigurationError: they do not.
+        ConfigurationError: they do not, or the server would refuse the budgets.
     """
+    budget = DeviceBudget(uplink_bps=round(1000 * settings.uplink_kbps), downlink_bps=round(1000 * settings.downlink_kbps))
+    require_workable(budget, settings.update_interval_s)
     if settings.video is None:
         return
     if not settings.video.is_file():

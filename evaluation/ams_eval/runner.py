@@ -145,9 +145,10 @@ def plan(laboratory: Laboratory, config: ExperimentConfig, recording: Recording,
     """Return the experiment in which `scheme` meets `recording` with `seed`.
 
     Raises:
-        AmsError: a setting or a file of the scheme cannot be used.
+        AmsError: a setting or a file of the scheme cannot be used, or the server would refuse the budgets.
     """
     adaptation = scheme.config(laboratory.given, seed)
+    scheme.require_served(adaptation, laboratory.network)
     settings = {**described(laboratory, scheme, adaptation), "scored_hz": config.scored_hz}
     human = "" if recording.human is None else recording.human.digest
     teacher = [recording.teacher.digest] if laboratory.recorded and recording.teacher is not None else []

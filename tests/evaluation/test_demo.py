@@ -117,6 +117,9 @@ def test_settings_in_the_environment_hold_for_both_commands(monkeypatch: pytest.
         (["--video", "{folder}/text.mp4", "--teacher", "onnx:x"], "is no video"),
         (["--out", "{folder}/text.mp4"], "cannot write --out"),
         (["--uplink-kbps", "-1"], "--uplink-kbps=-1"),
+        (["--uplink-kbps", "nan"], "--uplink-kbps=nan"),
+        (["--uplink-kbps", "4"], "uplink budget of 4 kbit/s carries nothing at one update every 10 s: the least is 4.6 kbit/s"),
+        (["--downlink-kbps", "0.3"], "downlink budget of 0.3 kbit/s carries nothing"),
         (["--speed", "9"], "unrecognized arguments"),
     ],
 )
@@ -209,6 +212,12 @@ def test_a_server_that_cannot_start_ends_the_demo_with_its_words(tmp_path: Path,
     with pytest.raises(ProcessFailedError, match=r"ams-server ended with status 1; .*server\.log:\n  no such weights"):
         demo.run(["--out", str(tmp_path / "out")])
     assert not list((tmp_path / "out").glob("run-*"))
+
+
+def test_a_mistake_at_the_server_is_told_in_the_name_of_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recording, "prepare", lambda self: None)
+    with pytest.raises(ProcessFailedError, match=r"\n  ams-server: cannot read class set '.*': no such file or directory$"):
+        demo.run(["--out", str(tmp_path / "out"), "--class-set", str(tmp_path / "none.toml")])
 
 
 def test_a_setting_of_the_file_is_checked_too(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_a_scheme_of_one_s_own_is_compared_with_the_others(tmp_path: Path) -> No
         (["--schemes", "ams:steps=0"], "scheme 'ams:steps=0': steps='0': input should be greater than or equal to 1"),
         (["--link", "slow"], "unknown link 'slow': neither a rate"),
         (["--latency", "label=x"], "latency 'label=x' is no number of seconds"),
+        (["--uplink-kbps", "0.3"], "scheme 'ams': uplink budget of 0.3 kbit/s carries nothing at one update every 10 s: "),
+        (["--schemes", "jit", "--downlink-kbps", "4"], "scheme 'jit': downlink budget of 4 kbit/s carries nothing"),
     ],
 )
 def test_what_a_person_must_mend_is_one_line(
@@ -143,6 +145,15 @@ def test_what_a_person_must_mend_is_one_line(
     assert command.main() != 0
     *_, line = capsys.readouterr().err.strip().split("\n")
     assert line.startswith(f"ams-eval: {message}")
+
+
+def test_budgets_that_a_server_would_refuse_are_told_before_any_work(tmp_path: Path) -> None:
+    video, out = write_film(tmp_path), tmp_path / "out"
+    arguments = [str(video), *flags(settings_for(video)), "--out", str(out), "--uplink-kbps", "2"]
+    with pytest.raises(ConfigurationError, match="the least is"):
+        run([*arguments, "--schemes", "none,ams"])
+    assert schemes_in(out) == []
+    assert run([*arguments, "--schemes", "none,tracking"]) == 0
 
 
 def test_a_video_that_cannot_be_read_leaves_what_was_finished(tmp_path: Path) -> None:

@@ -62,15 +62,8 @@ class Stage:
 
     @property
     def budget(self) -> DeviceBudget:
-        """What the device may send and receive.
-
-        Of two budgets each is at most so many times the other as in the product. One alone leaves the other direction without
-        a limit, which the product does not: then nothing but this budget makes a difference.
-        """
-        uplink_bps, downlink_bps = round(1000 * self.network.uplink_kbps), round(1000 * self.network.downlink_kbps)
-        if uplink_bps and downlink_bps:
-            uplink_bps, downlink_bps = even_rates(uplink_bps, downlink_bps)
-        return DeviceBudget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
+        """What the device may send and receive."""
+        return budget_of(self.network)
 
     def timeline(self) -> Timeline:
         """Return a timeline that starts at 0 s."""
@@ -112,6 +105,18 @@ class Stage:
             budget=self.budget,
             codec=self.config.codec or DEFAULT_CODEC,
         )
+
+
+def budget_of(network: NetworkConfig) -> DeviceBudget:
+    """Return what a device of `network` may send and receive.
+
+    Of two budgets each is at most so many times the other as in the product. One alone leaves the other direction without
+    a limit, which the product does not: then nothing but this budget makes a difference.
+    """
+    uplink_bps, downlink_bps = round(1000 * network.uplink_kbps), round(1000 * network.downlink_kbps)
+    if uplink_bps and downlink_bps:
+        uplink_bps, downlink_bps = even_rates(uplink_bps, downlink_bps)
+    return DeviceBudget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
 
 
 Scheme: TypeAlias = Callable[[Stage], Iterator[Shown]]

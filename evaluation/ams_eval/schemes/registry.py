@@ -12,8 +12,11 @@ from pydantic import ValidationError
 
 from ams_common.errors import AmsError, ConfigurationError
 from ams_eval.replay.device import Shown
+from ams_eval.replay.latency import NetworkConfig
 from ams_eval.schemes import adaptation, no_customisation, one_time, oracle, tracking
-from ams_eval.schemes.base import Scheme, Stage
+from ams_eval.schemes.base import Scheme, Stage, budget_of
+from ams_server.device_budget import require_workable
+from ams_server.learners.factory import shortest_update_interval_s
 from ams_server.presets import PRESETS
 from ams_server.settings import AdaptationConfig
 
@@ -37,6 +40,19 @@ class NamedScheme:
     def shares_server(self) -> bool:
         """Whether several devices can run it at one server."""
         return self.label is adaptation.label
+
+    def require_served(self, config: AdaptationConfig, network: NetworkConfig) -> None:
+        """See that a server with the settings `config` would serve a device with the budgets of `network`, if it has one.
+
+        Raises:
+            ConfigurationError: it would refuse them; a replay would show a device that learns nothing.
+        """
+        if not self.shares_server:
+            return
+        try:
+            require_workable(budget_of(network), shortest_update_interval_s(config))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"scheme {self.name!r}: {error}") from error
 
     def run(self, stage: Stage) -> Iterator[Shown]:
         """Yield what the scheme shows on `stage`.
