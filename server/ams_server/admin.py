@@ -128,7 +128,7 @@ async def admin_service(address: str | None, devices: Devices) -> AsyncIterator[
     if address is None:
         yield 0
         return
-    require_free(address)
+    require_free(address, "--admin-listen")
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_AdminServicer_to_server(AdminService(devices), server)
     try:

@@ -62,8 +62,9 @@ class Daemon:
         self._events = events
         self._clock = clock
         # Models take a while to load; who has to choose another port or class should not wait for them.
-        for address in filter(None, (settings.listen, settings.admin_listen)):
-            require_free(address)
+        require_free(settings.listen, "--listen")
+        if settings.admin_listen is not None:
+            require_free(settings.admin_listen, "--admin-listen")
         require_useful_caps(settings)
         classes = student_classes(settings)
         warn_of_short_buffer(settings)

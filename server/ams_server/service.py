@@ -33,7 +33,8 @@ LEAST_PING_INTERVAL_S = 1.0
 FRAMING_BYTES = 256 * 1024
 """Room in a message for everything but the video or the update."""
 _STREAMS_BEFORE_HELLO = 64
-_WILDCARDS = ("", "::", "0.0.0.0")
+WILDCARDS = ("", "::", "0.0.0.0")
+"""Hosts that stand for all addresses of this machine."""
 
 _log = logging.getLogger(__name__)
 
@@ -171,15 +172,15 @@ async def serve(
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:
-    require_free(address)
+    require_free(address, "--listen")
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise ConfigurationError(f"cannot listen on {address}: {error}") from error
 
 
-def require_free(address: str) -> None:
-    """See with a socket of our own that an address can be listened on: gRPC does not say in its exception why it cannot.
+def require_free(address: str, flag: str) -> None:
+    """See with a socket of our own that the address of `flag` can be listened on: gRPC does not say why it cannot.
 
     Raises:
         ConfigurationError: it cannot; the message says why.
@@ -187,14 +188,14 @@ def require_free(address: str) -> None:
     host, port = split_address(address)
     try:
         # Where IPv6 is missing, gRPC listens on all IPv4 addresses instead; both cannot be had when either is taken.
-        found = socket.getaddrinfo("0.0.0.0" if host in _WILDCARDS else host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo("0.0.0.0" if host in WILDCARDS else host, port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, target = found[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
             probe.listen()
     except OSError as error:
-        hint = ": another program uses this port, choose another with --listen" if error.errno == errno.EADDRINUSE else ""
+        hint = f": another program uses this port, choose another with {flag}" if error.errno == errno.EADDRINUSE else ""
         raise ConfigurationError(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}{hint}") from error
 
 

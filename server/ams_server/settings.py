@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ams_common.address import split_address
 from ams_common.settings import CommandSettings, PartConfig
 from ams_server.admin import AdminConfig
 from ams_server.allotment import CapConfig
@@ -17,7 +18,7 @@ from ams_server.presets import PRESETS
 from ams_server.quantisation import QuantiserConfig
 from ams_server.rate_control import RateControlConfig
 from ams_server.sampling import SamplingConfig
-from ams_server.service import ServiceConfig
+from ams_server.service import WILDCARDS, ServiceConfig
 from ams_server.students.config import StudentConfig
 from ams_server.teachers.config import TeacherConfig
 from ams_server.training_config import TrainingConfig
@@ -90,3 +91,12 @@ class ServerSettings(AdaptationConfig, ServiceConfig, CapConfig, AdminConfig, Ch
     """Write what happens to this file, one JSON object a line."""
     verbose: bool = False
     """Log details too."""
+
+    @model_validator(mode="after")
+    def _people_and_devices_ask_at_different_ports(self) -> "ServerSettings":
+        if self.admin_listen is None:
+            return self
+        (host, port), (admin_host, admin_port) = split_address(self.listen), split_address(self.admin_listen)
+        if port == admin_port != 0 and (host == admin_host or {host, admin_host} & set(WILDCARDS)):
+            raise ValueError(f"admin_listen={self.admin_listen} is where devices connect, listen={self.listen}: choose another")
+        return self

@@ -105,7 +105,8 @@ def test_an_address_in_use_ends_the_start_and_the_worker(arguments: list[str]) -
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--listen", "127.0.0.1:{port}"], "another program uses this port"),
+        (["--listen", "127.0.0.1:{port}"], "another program uses this port, choose another with --listen"),
+        (["--admin-listen", "127.0.0.1:{port}"], "another program uses this port, choose another with --admin-listen"),
         (["--classes", "unicorn"], "unknown class 'unicorn'"),
         (
             ["--max-uplink-kbps", "1"],

@@ -79,6 +79,28 @@ def test_a_mistake_is_named_in_one_line(arguments: list[str], message: str) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("admin", "collides"),
+    [
+        ("[::]:50051", True),
+        ("127.0.0.1:50051", True),
+        (":50051", True),
+        ("127.0.0.1:50052", False),
+    ],
+)
+def test_people_cannot_ask_where_devices_connect(admin: str, collides: bool) -> None:
+    if not collides:
+        assert load("--admin-listen", admin).admin_listen == admin
+        return
+    with pytest.raises(ConfigurationError, match=r"admin_listen=.*:50051 is where devices connect, listen=\[::\]:50051"):
+        load("--admin-listen", admin)
+
+
+@pytest.mark.parametrize(("listen", "admin"), [("10.0.0.1:7", "127.0.0.1:7"), ("[::]:0", "[::]:0")])
+def test_two_addresses_of_one_machine_and_free_ports_do_not_collide(listen: str, admin: str) -> None:
+    assert load("--listen", listen, "--admin-listen", admin).listen == listen
+
+
 def test_parts_are_configurations_of_their_own() -> None:
     for part in (*parts(ServerSettings), *parts(AgentSettings)):
         assert inspect.getdoc(part)
