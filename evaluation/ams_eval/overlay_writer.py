@@ -15,6 +15,7 @@ from ams_edge.frame import Frame
 from ams_edge.overlay import BACKGROUND, FONT, FONT_SCALE, INK
 from ams_edge.picture import Picture
 from ams_edge.sinks import OverlayVideo
+from ams_eval.replay.device import Shown
 from ams_eval.scores import at_size_of
 
 PANEL_WIDTH = 640
@@ -45,14 +46,14 @@ class OverlayWriter:
         self._path = path
         self._video = OverlayVideo(path, classes)
 
-    def write(self, frame: Frame, views: Sequence[View]) -> None:
-        """Add a picture, once for each of `views`, which are as many for every picture, side by side.
+    def write(self, shown: Shown, views: Sequence[View]) -> None:
+        """Add the picture of `shown`, once for each of `views`, as many for every picture, side by side, and its model below.
 
         Raises:
             ConfigurationError: it cannot be written.
         """
         try:
-            self._video.record(side_by_side(frame, views))
+            self._video.record(side_by_side(shown, views))
         except (OSError, FFmpegError) as error:
             raise self._failed(error) from error
 
@@ -79,8 +80,9 @@ class OverlayWriter:
         )
 
 
-def side_by_side(frame: Frame, views: Sequence[View]) -> Picture:
-    """Return one wide picture with all views, each under its title, and one label map for all of it."""
+def side_by_side(shown: Shown, views: Sequence[View]) -> Picture:
+    """Return one wide picture with all views, each under its title, one label map for all of it, and the model of `shown`."""
+    frame = shown.frame
     width = min(PANEL_WIDTH, frame.width)
     height = round(width * frame.height / frame.width)
     picture = frame.rgb(width, height)
@@ -88,7 +90,9 @@ def side_by_side(frame: Frame, views: Sequence[View]) -> Picture:
     bare = np.full((_TITLE_PIXELS, width), IGNORE, np.uint8)
     labels = [np.vstack([bare, at_size_of(picture[..., 0], view.labels)]) for view in views]
     wide = Frame(np.ascontiguousarray(np.hstack(panels)), index=frame.index, capture_time_s=frame.capture_time_s)
-    return Picture(wide, np.ascontiguousarray(np.hstack(labels)), 0)
+    newest_s = shown.newest_capture_s
+    model_age_s = None if newest_s is None else frame.capture_time_s - newest_s
+    return Picture(wide, np.ascontiguousarray(np.hstack(labels)), shown.version, model_age_s)
 
 
 def _title(text: str, width: int) -> UInt8Array:

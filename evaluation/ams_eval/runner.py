@@ -204,7 +204,7 @@ def perform(
             on_frame(shown.frame.index)
             if film is not None:
                 labels = references.frames[shown.frame.index].teacher
-                film.write(shown.frame, [View("teacher", labels), View(experiment.scheme.name, shown.labels)])
+                film.write(shown, [View("teacher", labels), View(experiment.scheme.name, shown.labels)])
     return judge.outcome(experiment.scheme.name, experiment.seed, experiment.settings)
 
 
