@@ -60,14 +60,19 @@ def write_model(path: Path, model: StoredModel) -> None:
     parts = (header, manifest, model.graph, weights.data.cast("B"))
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        for part in parts:
-            digest.update(part)
-            file.write(part)
-        file.write(digest.digest())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        # A disk that is full has no room for what is of no use.
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -72,3 +72,17 @@ def test_as_many_weights_as_the_manifest_names(tmp_path: Path) -> None:
     write_model(tmp_path / "model.ams", short)
     with pytest.raises(ModelError, match=f"file has {LAYOUT.size - 1} weights, its manifest names {LAYOUT.size}"):
         read_model(tmp_path / "model.ams")
+
+
+def test_a_disk_that_refuses_keeps_what_was_there_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.ams"
+    write_model(path, model(version=3))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_model(path, model(version=4))
+    assert [file.name for file in tmp_path.iterdir()] == ["model.ams"]
+    assert read_model(path).version == 3
