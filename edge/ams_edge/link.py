@@ -244,7 +244,7 @@ class Link:
         try:
             problem = await self._hold_stream(self._session)
         except grpc.aio.AioRpcError as error:
-            return self._lost(f"server {self._config.server} cannot be reached: {error.details()}")
+            return self._lost(_failure(self._config.server, error))
         except asyncio.TimeoutError:
             return self._lost(f"server {self._config.server} does not answer")
         except AmsError as error:
@@ -295,6 +295,13 @@ class Link:
             self._outbox.clear()
         self._lost(problem.reason)
         return FINAL_RETRY_S if problem.final else SLOW_RETRY_S
+
+
+def _failure(server: str, error: grpc.aio.AioRpcError) -> str:
+    """Say why the stream could not be opened, or broke off."""
+    if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+        return f"{server} does not serve devices: --server takes the server's --listen, not its --admin-listen"
+    return f"server {server} cannot be reached: {error.details()}"
 
 
 def retry_pause_s(attempt: int, random: Random) -> float:

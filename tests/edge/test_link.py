@@ -490,6 +490,22 @@ def impostor(*answers: bytes) -> Iterator[int]:
         server.stop(None).wait(TIMEOUT_S)
 
 
+def test_a_port_of_another_service_is_named() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with running_link(port) as (_, events):
+            events.wait_count(Disconnected)
+            (event,) = events.items
+    finally:
+        server.stop(None).wait(TIMEOUT_S)
+    assert isinstance(event, Disconnected)
+    assert event.reason == (
+        f"127.0.0.1:{port} does not serve devices: --server takes the server's --listen, not its --admin-listen"
+    )
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
