@@ -91,7 +91,7 @@ def test_sides_that_do_not_fit_the_stride_are_refused(tmp_path: Path) -> None:
 
 
 def test_weights_for_another_class_set_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the model needs"):
+    with pytest.raises(ModelError, match=r"the model needs .*: do --teacher and --teacher-classes name what they .*\?$"):
         efficientvit_teacher("b0", saved(lively_network(), tmp_path), CAMVID11, SIZE, CPU, None)
 
 

@@ -102,11 +102,12 @@ def load_efficientvit(module: nn.Module, path: Path) -> None:
             names = set(file.keys())
             for name, tensor in module.state_dict().items():
                 if name not in names:
-                    raise ModelError(f"weights {str(path)!r} lack {name!r}: they are of another architecture")
+                    raise ModelError(f"weights {str(path)!r} lack {name!r}: they are of another model than --teacher")
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != tuple(tensor.shape):
                     raise ModelError(
-                        f"weights {str(path)!r} have {name!r} of shape {shape}, the model needs {tuple(tensor.shape)}"
+                        f"weights {str(path)!r} have {name!r} of shape {shape}, the model needs {tuple(tensor.shape)}: "
+                        "do --teacher and --teacher-classes name what they were trained as?"
                     )
                 tensor.copy_(file.get_tensor(name))
     except FileNotFoundError as error:

@@ -24,6 +24,7 @@ from ams_common.classes import BUILT_IN, ClassSet
 from ams_common.errors import ModelError
 
 _MISSING_CLASS_NOISE = 0.01
+_OTHER_STUDENT = ": are they those of another --student?"
 
 
 def load_pretrained(module: nn.Module, path: Path, source: ClassSet, target: ClassSet, *, seed: int = 0) -> None:
@@ -114,9 +115,9 @@ def _head_hint(held: tuple[int, ...], wanted: tuple[int, ...]) -> str:
 def _check_names(stored: Mapping[str, str], implied: AbstractSet[str], wanted: AbstractSet[str]) -> None:
     missing, superfluous = wanted - stored.keys() - implied, stored.keys() - wanted
     if missing:
-        raise ModelError(f"they lack the tensor {min(missing)!r}")
+        raise ModelError(f"they lack the tensor {min(missing)!r}{_OTHER_STUDENT}")
     if superfluous:
-        raise ModelError(f"they hold the foreign tensor {stored[min(superfluous)]!r}")
+        raise ModelError(f"they hold the foreign tensor {stored[min(superfluous)]!r}{_OTHER_STUDENT}")
 
 
 def _folded_layers(foreign: AbstractSet[str], own: AbstractSet[str]) -> set[str]:
