@@ -6,6 +6,7 @@ that it needs, so that every key, default and help text is written once and `--h
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -31,6 +32,7 @@ PRESET_FIELD = "preset"
 ENVIRONMENT_PREFIX = "AMS_"
 EXTRAS: Mapping[str, str] = {"ams-edge": "edge", "ams-server": "server", "ams-eval": "eval"}
 """The extra that installs what a command needs."""
+_UNKNOWN_FLAG = re.compile("unrecognized arguments: (--[^ =]+)")
 
 
 class PartConfig(BaseModel):
@@ -141,7 +143,14 @@ def load_settings(settings_class: type[SettingsT], arguments: Sequence[str]) -> 
         raise ConfigurationError("; ".join(_describe(each, given, known) for each in error.errors())) from error
     except (SettingsError, ValueError) as error:
         reason = str(error).removeprefix("error parsing CLI: ")
-        raise ConfigurationError(f"{reason} (--help lists all settings)") from error
+        raise ConfigurationError(f"{reason} ({_nearest(reason, settings_class)}--help lists all settings)") from error
+
+
+def _nearest(reason: str, settings_class: type[BaseSettings]) -> str:
+    """Return the question whether the flag was meant that is nearest to one that `reason` says is unknown."""
+    unknown = _UNKNOWN_FLAG.match(reason)
+    similar = get_close_matches(unknown[1], map(flag, settings_class.model_fields), n=1) if unknown else []
+    return f"did you mean {similar[0]}? " if similar else ""
 
 
 def _describe(error: Any, given: Mapping[str, Any], known: Sequence[str]) -> str:

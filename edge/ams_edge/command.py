@@ -4,7 +4,7 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from ams_common.errors import AmsError
+from ams_common.errors import AmsError, ConfigurationError
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_edge.agent import Agent
 from ams_edge.settings import AgentSettings
@@ -23,6 +23,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         AmsError: what a person must mend, in one line.
     """
+    if arguments and not arguments[0].startswith("-"):
+        raise ConfigurationError(
+            f"unknown argument {arguments[0]!r}: --source names a recording or camera; "
+            "admin and provision are subcommands of ams-server"
+        )
     settings = load_settings(AgentSettings, arguments)
     configure_logging(settings.verbose)
     with Agent(settings) as agent:

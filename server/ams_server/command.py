@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ams_common.errors import ConfigurationError
 from ams_common.settings import run_command
 
 
@@ -25,6 +26,8 @@ def run(arguments: Sequence[str]) -> int:
         from ams_server import provision
 
         return provision.run(arguments[1:])
+    if arguments and not arguments[0].startswith("-"):
+        raise ConfigurationError(f"unknown subcommand {arguments[0]!r}: use admin or provision, or none to serve")
     from ams_server import daemon
 
     return daemon.run(arguments)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ams_common.errors import SourceError
+from ams_common.errors import ConfigurationError, SourceError
 from ams_edge import command
 from ams_edge.settings import AgentSettings
 
@@ -81,6 +81,12 @@ def test_sighup_reads_the_budgets_again(
 def test_what_a_person_must_mend_is_raised(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"absent\.mp4"):
         command.run(["--source", str(tmp_path / "absent.mp4"), "--state-folder", str(tmp_path)])
+
+
+@pytest.mark.parametrize("word", ["provision", "drive.mp4"])
+def test_a_word_without_a_flag_is_told_where_it_belongs(word: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"unknown argument '{word}': --source names .* provision are subcommands"):
+        command.run([word, "--out", "model.ams"])
 
 
 def test_the_command_reports_it_in_one_line(

@@ -44,7 +44,9 @@ def test_a_device_is_called_as_its_machine(monkeypatch: pytest.MonkeyPatch, host
         (["--server", "example.org"], "--server=example.org: must be host:port"),
         (["--server", "example.org:0"], "--server=example.org:0: nothing can be reached at port 0: name the port that"),
         (["--provider", "gpu"], "--provider=gpu: input should be 'auto', 'cpu', 'xnnpack', "),
-        (["--fats"], "unrecognized arguments: --fats (--help lists all settings)"),
+        (["--fats"], "unrecognized arguments: --fats (did you mean --fast? --help lists all settings)"),
+        (["--uplink-kbs=200"], "unrecognized arguments: --uplink-kbs=200 (did you mean --uplink-kbps? --help lists"),
+        (["--zzz", "1"], "unrecognized arguments: --zzz 1 (--help lists all settings)"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(arguments: list[str], message: str) -> None:

@@ -56,3 +56,8 @@ def test_what_is_wrong_is_one_line(arguments: list[str], message: str) -> None:
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot write --out '.*': Is a directory"):
         provision("--out", str(tmp_path))
+
+
+def test_a_mistyped_subcommand_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="unknown subcommand 'provison': use admin or provision, or none to serve"):
+        command.run(["provison", "--out", "model.ams"])
