@@ -1,0 +1,65 @@
+"""How commands start."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ams_common import entry
+
+INTERRUPTED = """
+import signal
+from ams_common import entry
+entry.import_module = lambda name: signal.raise_signal(signal.SIGINT)
+entry.{command}()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _handler_kept() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("command", ["edge", "server", "evaluation"])
+def test_an_interrupt_during_the_imports_is_silent(command: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(command=command)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (-signal.SIGINT, "", "")
+
+
+def handler_within(command: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> object:
+    """Return what takes SIGINT while `command` runs, and see that its status is returned."""
+    found: list[object] = []
+
+    def main() -> int:
+        found.append(signal.getsignal(signal.SIGINT))
+        return 7
+
+    monkeypatch.setattr(entry, "import_module", lambda name: SimpleNamespace(main=main))
+    assert command() == 7
+    return found[0]
+
+
+def test_an_evaluation_is_interrupted_as_python_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert handler_within(entry.evaluation, monkeypatch) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("command", [entry.edge, entry.server, entry.evaluation])
+def test_an_interrupt_that_is_ignored_stays_so(command: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert handler_within(command, monkeypatch) is signal.SIG_IGN
+
+
+def test_every_command_starts_here() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    for name, function in (("ams-server", "server"), ("ams-edge", "edge"), ("ams-eval", "evaluation")):
+        assert f'\n{name} = "ams_common.entry:{function}"\n' in project
+        assert callable(getattr(entry, function))
