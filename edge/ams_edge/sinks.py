@@ -4,6 +4,7 @@ import contextlib
 import csv
 import logging
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -43,7 +44,8 @@ class SinkConfig(PartConfig):
     """What to do with the labels."""
 
     overlay: Path | None = None
-    """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 or .mkv file."""
+    """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 or .mkv file; one that is there is
+    kept as NAME-1 and so on."""
     labels: Path | None = None
     """Write each label map as a grey PNG to this folder, with an index of capture times, model versions and model ages; it must
     not hold those of an earlier run."""
@@ -102,6 +104,9 @@ class FileSink:
     def _record(self, picture: Picture) -> None:
         try:
             self._recorder.record(picture)
+        except OSError as error:
+            _log.warning("%s has stopped: %s", self._name, (error.strerror or str(error)).lower())
+            raise
         except Exception as error:
             _log.warning("%s has stopped: %s: %s", self._name, type(error).__name__, error)
             raise
@@ -254,6 +259,7 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
     sinks: list[Sink] = []
     try:
         if config.overlay is not None:
+            _set_aside(config.overlay)
             sinks.append(FileSink("overlay video", OverlayVideo(config.overlay, classes), lossless=lossless))
         if config.labels is not None:
             sinks.append(FileSink("label folder", LabelFolder(config.labels), lossless=lossless))
@@ -281,6 +287,20 @@ def _holds_labels(folder: Path) -> bool:
     except OSError:
         # Whoever writes to it says what is wrong with it.
         return False
+
+
+def _set_aside(overlay: Path) -> None:
+    """Give the film of an earlier run another name: a device that starts again must not lose it, and not stay out for it."""
+    path = overlay.resolve()
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    free = next(other for number in count(1) if not (other := path.with_stem(f"{path.stem}-{number}")).exists())
+    try:
+        path.rename(free)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"cannot keep what is in --overlay {str(overlay)!r} as {str(free)!r}: {reason}") from error
+    _log.info("what was in %s is now %s", overlay, free)
 
 
 def _create(path: Path, flag: str) -> Path:

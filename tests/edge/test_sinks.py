@@ -196,7 +196,7 @@ def test_a_full_disk_costs_one_warning_and_nothing_else(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         write_all(sinks, [picture(index) for index in range(200)])
     assert len(caplog.records) == 1
-    assert "no space left" in caplog.text.lower()
+    assert caplog.messages == ["overlay video has stopped: no space left on device"]
 
 
 @pytest.mark.parametrize("flag", ["overlay", "labels"])
@@ -280,3 +280,25 @@ def test_a_window_without_a_display_is_one_clear_line(monkeypatch: pytest.Monkey
         check_outputs(SinkConfig(window=True))
     with pytest.raises(ConfigurationError, match="--window needs a display"):
         open_sinks(SinkConfig(window=True), STREET7, lossless=True)
+
+
+def test_films_of_earlier_runs_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    overlay = tmp_path / "overlay.mp4"
+    for film in (b"first", b"second"):
+        overlay.write_bytes(film)
+        write_all(open_sinks(SinkConfig(overlay=overlay), STREET7, lossless=True), [picture(0)])
+        assert decode(overlay)[0] == [0.0]
+    films = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path != overlay}
+    assert films == {"overlay-1.mp4": b"first", "overlay-2.mp4": b"second"}
+    assert caplog.messages == [f"what was in {overlay} is now {tmp_path / name}" for name in sorted(films)]
+
+
+def test_a_film_is_kept_beside_itself_where_a_link_leads_to_it(tmp_path: Path) -> None:
+    film, overlay = tmp_path / "disk" / "film.mp4", tmp_path / "overlay.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"first")
+    overlay.symlink_to(film)
+    write_all(open_sinks(SinkConfig(overlay=overlay), STREET7, lossless=True), [picture(0)])
+    assert (tmp_path / "disk" / "film-1.mp4").read_bytes() == b"first"
+    assert decode(film)[0] == [0.0]
