@@ -12,6 +12,9 @@ from ams_common.errors import ConfigurationError
 
 EventValue: TypeAlias = str | int | float | bool | list[float] | list[int] | list[str] | None
 
+_FIRST_BYTES = b'{"event": '
+"""How every line of a log begins."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -22,12 +25,18 @@ class EventLog:
     """
 
     def __init__(self, path: Path | None, clock: Clock) -> None:
+        """Begin a log at `path`, in the place of an earlier one.
+
+        Raises:
+            ConfigurationError: it cannot be written, or holds something else than a log.
+        """
         self._clock = clock
         self._lock = threading.Lock()
         self._file: TextIO | None = None
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                _require_log(path)
                 self._file = path.open("w", encoding="utf-8", buffering=1)
             except OSError as error:
                 raise ConfigurationError(f"cannot write the event log {str(path)!r}: {error.strerror}") from error
@@ -56,6 +65,16 @@ class EventLog:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def _require_log(path: Path) -> None:
+    """Refuse a file that holds anything but events: a slip in a command must not cost a recording or a configuration."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(len(_FIRST_BYTES))
+    if start and start != _FIRST_BYTES:
+        raise ConfigurationError(f"cannot write the event log {str(path)!r}: it holds something else, name another file")
 
 
 def read_events(path: Path) -> list[dict[str, EventValue]]:

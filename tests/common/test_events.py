@@ -89,3 +89,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file" / "events.jsonl"):
         with pytest.raises(ConfigurationError, match=r"cannot write the event log '.*': \w+"):
             EventLog(path, ManualClock())
+
+
+def test_what_is_no_log_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    for content in ('source = "drive.mp4"', '{"name": 3}', "{"):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=r"cannot write the event log '.*edge\.toml': it holds something else"):
+            EventLog(path, ManualClock())
+        assert path.read_text(encoding="utf-8") == content
+    path.write_text("", encoding="utf-8")
+    EventLog(path, ManualClock()).close()
