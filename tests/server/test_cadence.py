@@ -18,6 +18,11 @@ from ams_server.cadence import BATCHES_PER_UPDATE, LONGEST_BATCH_S, WORTHWHILE_B
         (10.0, 0.7, 200_000, 1 / 0.7, 1 / 0.7),
         (10.0, 0.1, 200_000, 10.0, 2.0),
         (5.0, 0.1, 200_000, 10.0, 2.0),
+        (10.0, 0.1, 24_000, 10.0, 4.0),
+        (3.0, 0.1, 6_000, 10.0, 3.0),
+        (2.6, 1.0, 24_000, 2.0, 2.0),
+        (10.0, 1.0, 36_000, 3.0, 3.0),
+        (0.2, 1.0, 200_000, 1.0, 1.0),
     ],
 )
 def test_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float, interval_s: float, budgeted_s: float) -> None:
