@@ -13,6 +13,14 @@ def test_a_small_message_is_one_segment_and_a_large_one_mostly_payload() -> None
     assert sent_bytes(SEGMENT_BYTES) > SEGMENT_BYTES + 2 * HEADER_BYTES, "with its frame it does not fit one segment"
 
 
+def test_messages_and_their_receipts_by_hand() -> None:
+    # An acknowledgement and the two window updates of a segment.
+    assert receipt_bytes(4) == 72 + 26 + 72
+    # Two HTTP/2 frames and one more, in twelve segments; every second of them is acknowledged, and one more.
+    assert sent_bytes(16_384) == 16_384 + 5 + 3 * 9 + 12 * 72
+    assert receipt_bytes(16_384) == (6 + 1) * 72 + 2 * (26 + 72)
+
+
 @given(st.integers(0, 10**7))
 def test_a_larger_message_takes_more_in_both_directions(size_bytes: int) -> None:
     assert sent_bytes(size_bytes + 1) > sent_bytes(size_bytes)

@@ -4,14 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.errors import ConfigurationError
+from ams_common.framing import UPKEEP_BPS
 from ams_server.device_budget import (
+    LEAST_UPDATE_BYTES,
     LONGEST_INTERVAL_S,
     WORKABLE_INTERVAL_S,
     DeviceBudget,
     least_interval_s,
     require_workable,
 )
+from ams_server.wire_costs import batch_cost, update_cost
 
 
 def even(rate_bps: int) -> DeviceBudget:
@@ -25,6 +29,18 @@ def test_a_large_budget_allows_any_interval_and_a_small_one_asks_for_seconds() -
     assert least_interval_s(even(5_000)) == pytest.approx(9.1, abs=0.1)
     assert least_interval_s(DeviceBudget(uplink_bps=0, downlink_bps=5_000)) == pytest.approx(3.7, abs=0.1)
     assert least_interval_s(even(1)) == LONGEST_INTERVAL_S
+
+
+def test_messages_have_a_quarter_of_a_budget_in_any_case() -> None:
+    # Of 400 bit/s keeping open takes 300, and receipts the rest.
+    up_bytes = batch_cost(LEAST_BATCH_BYTES, 1).up_bytes + update_cost(0).up_bytes
+    assert least_interval_s(DeviceBudget(uplink_bps=400, downlink_bps=2000)) == pytest.approx(8 * up_bytes / 100)
+
+
+def test_the_answers_to_two_batches_are_paid_for() -> None:
+    down_bytes = update_cost(LEAST_UPDATE_BYTES).down_bytes + 2 * batch_cost(0, 1).down_bytes
+    interval_s = least_interval_s(DeviceBudget(uplink_bps=0, downlink_bps=20_000))
+    assert interval_s == pytest.approx(8 * down_bytes / (20_000 - UPKEEP_BPS))
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**7), st.integers(0, 10**6))
