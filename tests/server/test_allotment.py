@@ -1,3 +1,9 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ams_common.budget import even_rates
 from ams_server.allotment import MOST_CEILINGS, UNLIMITED, Allotment, CapConfig, describe
 from ams_server.device_budget import DeviceBudget
 
@@ -66,6 +72,57 @@ def test_ceilings_are_bounded() -> None:
         allotment.set_ceiling(f"device-{number}", kbps(10, 10))
     assert allotment.preview("device-0", UNLIMITED) == UNLIMITED
     assert allotment.preview("device-1", UNLIMITED) == kbps(10, 10)
+
+
+def test_the_ceiling_that_was_set_longest_ago_is_forgotten_first() -> None:
+    allotment = Allotment(CapConfig())
+    for number in (*range(MOST_CEILINGS), 0, MOST_CEILINGS):
+        allotment.set_ceiling(f"device-{number}", kbps(10, 10))
+    assert allotment.preview("device-0", UNLIMITED) == kbps(10, 10)
+    assert allotment.preview("device-1", UNLIMITED) == UNLIMITED
+
+
+rates_bps = st.one_of(st.just(0), st.integers(1_000, 1_000_000))
+budgets = st.builds(DeviceBudget, uplink_bps=rates_bps, downlink_bps=rates_bps)
+steps = st.tuples(st.sampled_from(["enter or ask", "leave", "ceiling"]), st.sampled_from("abcd"), budgets)
+
+
+@given(caps=budgets, totals=budgets, steps=st.lists(steps, max_size=20))
+def test_whatever_comes_everybody_knows_what_holds_and_it_keeps_to_all_limits(
+    caps: DeviceBudget, totals: DeviceBudget, steps: list[tuple[str, str, DeviceBudget]]
+) -> None:
+    up, down = (total_bps / 1000 for total_bps in (totals.uplink_bps, totals.downlink_bps))
+    most_up, most_down = caps.uplink_bps / 1000, caps.downlink_bps / 1000
+    config = CapConfig(max_uplink_kbps=most_up, max_downlink_kbps=most_down, total_uplink_kbps=up, total_downlink_kbps=down)
+    allotment = Allotment(config)
+    asked: dict[str, DeviceBudget] = {}
+    told: dict[str, list[DeviceBudget]] = {}
+    ceilings: dict[str, DeviceBudget] = {}
+    for what, name, budget in steps:
+        if what == "ceiling":
+            ceilings[name] = budget
+            assert allotment.set_ceiling(name, budget) == (name in asked)
+        elif what == "leave":
+            if asked.pop(name, None) is not None:
+                allotment.leave(name)
+        elif name in asked:
+            asked[name] = budget
+            allotment.ask(name, budget)
+        else:
+            asked[name], told[name] = budget, []
+            previewed = allotment.preview(name, budget)
+            told[name].append(allotment.enter(name, budget, told[name].append))
+            assert told[name] == [previewed]
+        holds = {each: allotment.asked_and_held(each)[1] for each in asked}
+        assert holds == {each: told[each][-1] for each in asked}
+        assert all(first != second for each in told.values() for first, second in itertools.pairwise(each))
+        for each, held in holds.items():
+            assert even_rates(held.uplink_bps, held.downlink_bps) == (held.uplink_bps, held.downlink_bps)
+            for limit in (asked[each], caps, ceilings.get(each, UNLIMITED)):
+                assert 0 < held.uplink_bps <= limit.uplink_bps or not limit.uplink_bps
+                assert 0 < held.downlink_bps <= limit.downlink_bps or not limit.downlink_bps
+        assert sum(held.uplink_bps for held in holds.values()) <= totals.uplink_bps or not totals.uplink_bps
+        assert sum(held.downlink_bps for held in holds.values()) <= totals.downlink_bps or not totals.downlink_bps
 
 
 def test_a_budget_in_words() -> None:
