@@ -538,6 +538,14 @@ def test_a_stop_does_not_wait_for_a_server_that_never_welcomes() -> None:
         assert not link.alive
 
 
+def test_a_server_that_never_welcomes_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ams_edge.edge_stream.WELCOME_TIMEOUT_S", 0.05)
+    with impostor() as port, running_link(port) as (link, events):
+        events.wait_count(Disconnected)
+        assert events.all(Disconnected) == [Disconnected(reason=f"server 127.0.0.1:{port} does not answer")]
+        assert link.alive
+
+
 def test_retries_double_up_to_five_seconds_and_are_spread() -> None:
     pauses = [retry_pause_s(attempt, Random(attempt)) for attempt in range(1, 2000)]
     assert 0.25 <= pauses[0] <= 0.5
