@@ -99,7 +99,7 @@ def main() -> None:
     (recording,) = open_recordings(settings.video, settings)
     size, classes, loop = (settings.student_width, settings.student_height), student_classes(settings), Loop(settings)
     labeller = FrameLabeller(recording, laboratory.cached_teacher, classes, size)
-    buffer = TrainingBuffer(settings.horizon_s, buffer_capacity(settings))
+    buffer = TrainingBuffer(settings.horizon_s, buffer_capacity(settings), settings.recency_s)
     times_s, matrices, trained_s = [], [], 0.0
     for frame in recording.frames():
         image, labels = at_size(frame.image, labeller.reference(frame).teacher, size)

@@ -16,6 +16,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "sparsity_boost": 0.0,
     "selection": "gradient_guided",
     "class_balance": 0.0,
+    "recency_s": 0.0,
     "loss_stride": 1,
     "adaptive_pacing": False,
     "sampling_period_s": 10.0,

@@ -32,6 +32,9 @@ class TrainingConfig(LearningRateConfig):
     """Divide Adam's first moment by sqrt(v + 1e-8) as the paper does; else by sqrt(v) + 1e-8."""
     horizon_s: float = Field(default=240.0, gt=0, allow_inf_nan=False)
     """Seconds of capture time that training looks back, T_horizon of the paper."""
+    recency_s: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    """The chance of a frame of that time to be drawn for a mini-batch falls by e in so many seconds of its age, down to a
+    sixth; 0 for all frames alike, as the paper has them."""
     restore_between_phases: bool = False
     """Start every phase from the pretrained weights instead of the latest ones; moments are kept."""
     batch_norm: Literal["frozen", "train"] = "frozen"

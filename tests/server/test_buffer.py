@@ -92,6 +92,19 @@ def test_drawing_is_uniform_with_replacement_and_follows_the_seed() -> None:
     assert not torch.equal(labels, other)
 
 
+def test_new_frames_are_drawn_more_often_and_old_ones_still() -> None:
+    """By e in 10 s of age, down to a sixth: in these shares of the sum."""
+    buffer = TrainingBuffer(240.0, 4, recency_s=10.0)
+    for time_s in (0.0, 80.0, 90.0, 100.0):
+        buffer.add(np.zeros((4, 6, 3), np.uint8), np.full((4, 6), time_s, np.uint8), time_s)
+    _, labels = buffer.sample(20_000, torch.Generator().manual_seed(2))
+    counts = np.bincount(labels[:, 0, 0].numpy(), minlength=101)[[0, 80, 90, 100]]
+    chances = np.array([1 / 6, 1 / 6, np.exp(-1), 1.0])
+    np.testing.assert_allclose(counts / 20_000, chances / chances.sum(), atol=0.015)
+    _, again = buffer.sample(20_000, torch.Generator().manual_seed(2))
+    assert torch.equal(labels, again)
+
+
 def test_frames_are_copied() -> None:
     image, labels = np.ones((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8)
     buffer = TrainingBuffer(1.0, 4)

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from tests.server.session_support import small_session, small_settings
@@ -22,6 +23,17 @@ def test_the_scheme_chooses_the_learner() -> None:
     learner = small_session(scheme="jit").learner
     assert isinstance(learner, JustInTimeLearner)
     assert isinstance(learner.trainer._optimizer, SgdMomentum)
+
+
+def test_the_buffer_draws_new_frames_more_often_unless_told_otherwise() -> None:
+    """Of two frames far apart the newer one: 6 of 7 draws, or half of them."""
+    for recency_s, share in ((10.0, 6 / 7), (0.0, 1 / 2)):
+        learner = small_session(horizon_s=1000.0, recency_s=recency_s).learner
+        assert isinstance(learner, AmsLearner)
+        for label, time_s in enumerate((0.0, 900.0)):
+            learner.buffer.add(np.zeros((4, 6, 3), np.uint8), np.full((4, 6), label, np.uint8), time_s)
+        _, labels = learner.buffer.sample(4000, torch.Generator().manual_seed(0))
+        assert float(labels[:, 0, 0].float().mean()) == pytest.approx(share, abs=0.03)
 
 
 def test_a_student_that_nothing_normalises_learns_in_small_steps_unless_told_otherwise() -> None:

@@ -42,7 +42,7 @@ def create_learner(settings: AdaptationConfig, model: FlatModel, manifest: Model
     trainer = Trainer(model, settings, mean=manifest.mean, std=manifest.std)
     return AmsLearner(
         trainer=trainer,
-        buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings)),
+        buffer=TrainingBuffer(settings.horizon_s, buffer_capacity(settings), settings.recency_s),
         sampling=SamplingController(settings),
         pacing=PacingController(settings),
         size=size,
