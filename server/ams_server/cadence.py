@@ -11,7 +11,8 @@ BATCHES_PER_UPDATE = 5
 LONGEST_BATCH_S = 1.0
 """A batch is no longer than this wherever it then holds a frame and what is worth sending."""
 LARGEST_BATCH_S = 2.0
-"""A frame that is a batch because frames are seldom has no more bytes than the budget gives in this time: it would be late."""
+"""A frame that is a batch because frames are seldom has no more bytes than the budget gives in this time, or than are
+wanted for it: it would be late."""
 WORTHWHILE_BYTES = 12_000
 """A batch that the budget keeps smaller waits for more frames: H.264 begins each batch with a whole picture."""
 
@@ -29,15 +30,15 @@ class Cadence(NamedTuple):
     """Seconds whose budget a batch may take, at most the interval."""
 
 
-def batch_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float, least_frame_s: float = 0.0) -> Cadence:
+def batch_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float, wanted_frame_s: float = 0.0) -> Cadence:
     """Return the cadence of a device that gets an update every `update_interval_s` and has `uplink_bps`, which is not 0.
 
     A batch holds a whole number of the frames sampled at `sampling_hz`, at least one and at most those of one update. A frame
-    that is a batch may have the budget of `least_frame_s` in any case.
+    that is a batch may have the budget of `wanted_frame_s` in any case.
     """
     shortest_s = min(LONGEST_BATCH_S, update_interval_s / BATCHES_PER_UPDATE)
     usual_s = min(update_interval_s, max(shortest_s, 8 * WORTHWHILE_BYTES / uplink_bps))
     frames = max(1, min(round(usual_s * sampling_hz), int(update_interval_s * sampling_hz + _ROUNDING)))
     interval_s = frames / sampling_hz
-    budgeted_s = interval_s if frames > 1 else min(interval_s, max(usual_s, LARGEST_BATCH_S, least_frame_s))
+    budgeted_s = interval_s if frames > 1 else min(interval_s, max(usual_s, LARGEST_BATCH_S, wanted_frame_s))
     return Cadence(interval_s, frames, budgeted_s)

@@ -80,6 +80,8 @@ class _Batches(NamedTuple):
     update_interval_s: float
     cadence: Cadence
     video_bytes: int
+    wanted_bits: float
+    """Bits of video that each frame should have."""
 
     @property
     def frame_bits(self) -> float:
@@ -172,10 +174,9 @@ class Spending:
 
     def _planned_batches(self, wishes: Wishes) -> _Batches:
         wished = self._batches_at(wishes.sampling_hz, wishes)
-        least_bits = self.frame_size.least_bits
-        if not self.budget.uplink_bps or wished.frame_bits >= least_bits:
+        if not self.budget.uplink_bps or wished.frame_bits >= wished.wanted_bits:
             return wished
-        slower_hz = wishes.sampling_hz * wished.frame_bits / least_bits
+        slower_hz = wishes.sampling_hz * wished.frame_bits / wished.wanted_bits
         return self._batches_at(max(wishes.least_sampling_hz, slower_hz), wishes)
 
     def _batches_at(self, sampling_hz: float, wishes: Wishes) -> _Batches:
@@ -183,15 +184,16 @@ class Spending:
         update_interval_s = max(wishes.update_interval_s, 1 / sampling_hz)
         answers_bytes = self._answers_bytes(update_interval_s)
         uplink_bps = self._batches_bps(answers_bytes, update_interval_s) or wishes.reference_uplink_bps
-        # A byte more than that, which rounding may take.
-        least_bytes = math.ceil(self.frame_size.least_bits / 8) + 1
-        least_frame_s = 8 * batch_cost(least_bytes, 1).up_bytes / uplink_bps
-        cadence = batch_cadence(update_interval_s, sampling_hz, uplink_bps, least_frame_s)
         allowed = allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps)
         # All answers to an update may go just before a batch, and then are missing from the bucket.
         most_bytes = _large_message_bytes(allowed) - answers_bytes
+        wanted_bytes = min(math.ceil(self.frame_size.wanted_bits(uplink_bps) / 8), largest_video_bytes(most_bytes, 1))
+        # A byte more than that, which rounding may take.
+        wanted_s = 8 * batch_cost(wanted_bytes + 1, 1).up_bytes / uplink_bps
+        cadence = batch_cadence(update_interval_s, sampling_hz, uplink_bps, wanted_s)
         up_bytes = min(most_bytes, uplink_bps * cadence.budgeted_s / 8)
-        return _Batches(sampling_hz, update_interval_s, cadence, largest_video_bytes(up_bytes, cadence.frames))
+        video_bytes = largest_video_bytes(up_bytes, cadence.frames)
+        return _Batches(sampling_hz, update_interval_s, cadence, video_bytes, 8 * wanted_bytes)
 
     def _answers_bytes(self, update_interval_s: float) -> int:
         """Return what the answers to one update take of the uplink; 0 where one of the budgets has no limit."""

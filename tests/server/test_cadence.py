@@ -33,8 +33,8 @@ def test_cadence(update_interval_s: float, sampling_hz: float, uplink_bps: float
 
 
 def test_a_frame_that_needs_more_bytes_may_be_late() -> None:
-    assert batch_cadence(10.0, 0.1, 200_000, least_frame_s=5.0).budgeted_s == 5.0
-    assert batch_cadence(10.0, 0.1, 200_000, least_frame_s=50.0).budgeted_s == 10.0
+    assert batch_cadence(10.0, 0.1, 200_000, wanted_frame_s=5.0).budgeted_s == 5.0
+    assert batch_cadence(10.0, 0.1, 200_000, wanted_frame_s=50.0).budgeted_s == 10.0
 
 
 @given(st.floats(1, 600), st.floats(0.1, 10), st.floats(1e3, 1e9))

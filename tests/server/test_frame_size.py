@@ -33,9 +33,14 @@ def test_what_the_server_is_told_is_asked_for_whatever_the_bits() -> None:
     assert FrameSize(FrameConfig(frame_width=640), STUDENT).choose(1e9) == (640, 160)
 
 
-def test_the_smallest_frames_need_a_tenth_of_a_bit_for_each_pixel() -> None:
-    assert sizes().least_bits == pytest.approx(0.1 * 208 * 160)
-    assert FrameSize(FrameConfig(frame_width=640, frame_height=361), STUDENT).least_bits == pytest.approx(0.1 * 640 * 362)
+def test_a_frame_has_bits_for_what_the_student_sees() -> None:
+    pixels = 208 * 160
+    assert sizes().wanted_bits(0.0) == pytest.approx(2.4 * pixels), "however long that takes"
+    assert sizes().wanted_bits(40_000.0) == pytest.approx(3 * 40_000)
+    assert sizes().wanted_bits(1e9) == pytest.approx(4.8 * pixels), "more is for more frames"
+    for width, height, seen in ((640, 361, pixels), (104, 80, 104 * 80)):
+        given_size = FrameSize(FrameConfig(frame_width=width, frame_height=height), STUDENT)
+        assert given_size.wanted_bits(0.0) == pytest.approx(2.4 * seen)
 
 
 def test_a_large_student_gets_frames_of_its_size() -> None:
