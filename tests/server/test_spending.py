@@ -19,7 +19,7 @@ from ams_common.wire import server_message_from_proto, server_message_to_proto
 from ams_server.device_budget import LEAST_UPDATE_BYTES, DeviceBudget, least_interval_s
 from ams_server.frame_size import FrameConfig, FrameSize
 from ams_server.rate_control import UNLIMITED_PARAMETERS, WORTHWHILE_UPDATE_BYTES, RateControlConfig
-from ams_server.spending import EXPECTED_BITS_PER_PARAMETER, SIZES_KEPT, Spending
+from ams_server.spending import DOWNLOAD_S, EXPECTED_BITS_PER_PARAMETER, SIZES_KEPT, Spending
 from ams_server.wire_costs import UPDATE_FIELDS_BYTES, batch_cost, largest_payload_bytes, largest_video_bytes, update_cost
 
 LAYOUT = ParameterLayout((TensorSpec(name="weights", shape=(10,)),))
@@ -295,7 +295,7 @@ def test_another_account_goes_on_with_the_debts_of_the_first_at_its_own_rate() -
 def test_on_a_slow_link_debts_limit_updates_still() -> None:
     account = spending(kbps(0, 60))
     account.link_speed.observe(Flight(wire_bytes=125_000, duration_s=20.0, waited_s=1.0))
-    assert account.update_plan(Wanted()).limit_bytes == largest_payload_bytes((SHARE * 50_000 - UPKEEP_BPS) * 10 / 8)
+    assert account.update_plan(Wanted()).limit_bytes == largest_payload_bytes((SHARE * 50_000 - UPKEEP_BPS) * DOWNLOAD_S / 8)
     account.downlink.spend(10**6)
     assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
 
@@ -339,11 +339,14 @@ def test_receipts_are_those_of_the_sizes_of_late() -> None:
 
 
 @pytest.mark.parametrize("downlink", [0, 60])
-def test_a_slow_link_limits_updates_to_what_it_carries(downlink: float) -> None:
+def test_a_slow_link_limits_updates_to_what_it_carries_soon(downlink: float) -> None:
     account = spending(kbps(0, downlink))
-    account.link_speed.observe(Flight(wire_bytes=25_000, duration_s=20.0, waited_s=1.0))
-    carried_bytes = largest_payload_bytes((SHARE * 10_000 - UPKEEP_BPS) * 10 / 8)
-    assert account.update_plan(Wanted()).limit_bytes == carried_bytes
+    account.link_speed.observe(Flight(wire_bytes=50_000, duration_s=20.0, waited_s=1.0))
+    assert account.update_plan(Wanted()).limit_bytes == largest_payload_bytes((SHARE * 20_000 - UPKEEP_BPS) * DOWNLOAD_S / 8)
+    often = Wanted(update_interval_s=2.0)
+    account.link_speed.observe(Flight(wire_bytes=150_000, duration_s=20.0, waited_s=1.0))
+    account.link_speed.observe(Flight(wire_bytes=100_000, duration_s=20.0, waited_s=1.0))
+    assert account.update_plan(often).limit_bytes == largest_payload_bytes((SHARE * 40_000 - UPKEEP_BPS) * 2 / 8)
     account.link_speed.observe(Flight(wire_bytes=5_000, duration_s=600.0, waited_s=1.0))
     assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
 
@@ -368,12 +371,8 @@ def test_the_largest_update_goes_at_once_and_leaves_the_reserve(downlink_bps: in
     assert sent_bytes(largest_bytes + 600) > account.downlink.room_bytes or largest_bytes == MAX_UPDATE_BYTES
 
 
-@pytest.mark.parametrize("downlink", [0, 1_000_000])
-def test_no_update_is_larger_than_a_message_may_be(downlink: float) -> None:
-    account, seldom = spending(kbps(0, downlink)), Wanted(update_interval_s=100.0)
-    # A link of 5 Mbit/s carries 50 MB in that time.
-    account.link_speed.observe(Flight(wire_bytes=12_500_000, duration_s=20.0, waited_s=1.0))
-    plan = account.update_plan(seldom)
+def test_no_update_is_larger_than_a_message_may_be() -> None:
+    plan = spending(kbps(0, 1_000_000)).update_plan(Wanted(update_interval_s=100.0))
     assert plan.limit_bytes == MAX_UPDATE_BYTES
     assert plan.parameters == 4 * MAX_UPDATE_BYTES
 

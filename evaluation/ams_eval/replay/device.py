@@ -1,6 +1,6 @@
 """A device of a replay: the product's patcher and runtime, driven by virtual time; `uplink` has the rest of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ams_common.classes import UInt8Array
 from ams_common.flights import Flights
@@ -130,12 +130,22 @@ class ReplayDevice:
 
     def _arrive_at_server(self, message: ClientMessage) -> None:
         if isinstance(message, Applied):
-            self._flights.arrive(message.version)
+            self._land(message)
         if not isinstance(message, FrameBatch):
             return
         self._book.batch_arrived(message.batch_id)
         self._send_down(BatchReceived(batch_id=message.batch_id))
         self._server.submit(self._session, message)
+
+    def _land(self, applied: Applied) -> None:
+        flight = self._flights.arrive(applied.version)
+        if flight is not None:
+            on_the_way_s = max(0.0, flight.duration_s - self._build_s)
+            self._session.spending.link_speed.observe(replace(flight, duration_s=on_the_way_s))
+
+    @property
+    def _build_s(self) -> float:
+        return self._still.patcher.build_time_ms / 1e3 if self._latency.measured else self._latency.build_s
 
     def _on_turn(self, turn: Turn) -> None:
         self._journal.frames_labelled += turn.frames
@@ -159,8 +169,7 @@ class ReplayDevice:
                 self._uplink.acknowledge(message.batch_id)
             case Update():
                 arrived_s = self._timeline.now_s
-                build_s = self._still.patcher.build_time_ms / 1e3 if self._latency.measured else self._latency.build_s
-                self._timeline.at(arrived_s + build_s, lambda: self._apply(message, arrived_s))
+                self._timeline.at(arrived_s + self._build_s, lambda: self._apply(message, arrived_s))
             case _:
                 pass
 
