@@ -40,6 +40,7 @@ from ams_server.buffer import TrainingBuffer
 from ams_server.device_budget import DeviceBudget
 from ams_server.edge_session import KEPT_UPDATES, UPDATES_IN_STATE, EdgeSession, largest_changes
 from ams_server.learners.ams import AmsLearner
+from ams_server.spending import DOWNLOAD_S
 from ams_server.starting_model import StartingModel, new_session, starting_model
 from ams_server.students.export import student_vector
 from ams_server.wire_costs import largest_payload_bytes, largest_video_bytes
@@ -240,7 +241,7 @@ def test_an_update_is_no_larger_than_what_a_slow_link_carries(downlink_bps: int)
     session.spending.link_speed.observe(Flight(wire_bytes=25_000, duration_s=20.0, waited_s=1.0))
     session.ingest(colour_batch(1, 0.0), RUN)
     trained(session)
-    limit_bytes = largest_payload_bytes((SHARE * 10_000 - UPKEEP_BPS) * 10 / 8)
+    limit_bytes = largest_payload_bytes((SHARE * 10_000 - UPKEEP_BPS) * DOWNLOAD_S / 8)
     assert 0.5 * limit_bytes < len(session.mirror.recent_updates[0].payload) <= limit_bytes
 
 
