@@ -92,6 +92,7 @@ class Agent:
         self._sampler = Sampler()
         self._encoder = EncoderWorker(self._on_batch, self._clock)
         self._budgets = OwnBudgets(settings)
+        self._changing_budgets = threading.RLock()
         self._link = self._make_link()
         self._sinks: tuple[Sink, ...] = ()
         self._statistics = Statistics(self._clock, self._events)
@@ -152,12 +153,14 @@ class Agent:
         Raises:
             ConfigurationError: a budget is negative or no number.
         """
-        self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
-        _log.info("budgets are now %s", told(self._budgets.own))
-        self._tell_uneven()
-        # At once, without waiting for the server, which may allow less.
-        self._hold()
-        self._link.change_budget(self._budgets.asked)
+        # One after the other, so that the server is asked last for what holds here; a signal handler may come in between.
+        with self._changing_budgets:
+            self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
+            _log.info("budgets are now %s", told(self._budgets.own))
+            self._tell_uneven()
+            # At once, without waiting for the server, which may allow less.
+            self._hold()
+            self._link.change_budget(self._budgets.asked)
 
     def close(self) -> None:
         """Stop all threads, store the running model and complete all files. May be called twice."""

@@ -462,6 +462,25 @@ def test_a_cap_that_comes_while_budgets_change_is_kept(
         assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS
 
 
+def test_the_server_is_asked_last_for_the_budgets_that_hold_here(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    second = threading.Thread(target=lambda: agent.set_budgets(uplink_kbps=60, downlink_kbps=100))
+
+    def interrupted(link: Link, budget: Budget) -> None:
+        if budget.uplink_bps == 50_000:
+            second.start()
+            second.join(0.1)
+        asked.append(budget.uplink_bps)
+
+    monkeypatch.setattr(Link, "change_budget", interrupted)
+    with Agent(make_settings(1)) as agent:
+        agent.set_budgets(uplink_kbps=50, downlink_kbps=100)
+        second.join(TIMEOUT_S)
+        assert asked == [50_000, agent._budgets.asked.uplink_bps] == [50_000, 60_000]
+
+
 def test_batches_become_smaller_on_a_link_that_is_slower_than_the_budget(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
