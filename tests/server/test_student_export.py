@@ -1,5 +1,6 @@
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -184,3 +185,22 @@ def test_every_architecture_exports_under_all_its_names(name: str, tensors: int)
     assert len(external) == tensors
     assert external == {tensor.name: tensor.shape for tensor in student_layout(network).tensors}
     verify_export(network, graph)
+
+
+def test_an_interrupt_waits_for_the_exporter_and_is_no_failure_of_it(fresh: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished: list[bool] = []
+
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finished.append(True)
+        raise RuntimeError("cannot trace")
+
+    monkeypatch.setattr("torch.onnx.export", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            export_graph(fresh, height=32, width=64)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert finished == [True]

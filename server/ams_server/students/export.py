@@ -8,6 +8,8 @@ alone, not on the weights, so that their digest identifies the model.
 import copy
 import hashlib
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +127,7 @@ def _session(module: nn.Module, graph: bytes) -> onnxruntime.InferenceSession:
 
 def _traced(module: nn.Module, height: int, width: int) -> onnx.ModelProto:
     """Trace the network; only constants are folded, since torch's own optimiser merges parameters and loses their names."""
-    with _silence():
+    with _silence(), _uninterrupted():
         program = torch.onnx.export(
             module,
             (torch.zeros(1, 3, height, width),),
@@ -155,6 +157,26 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let a KeyboardInterrupt wait until the end: the exporter takes it for a network that it cannot trace."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if waiting:
+            raise KeyboardInterrupt
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _drop_zero_biases(graph: onnx.GraphProto, external: set[str]) -> None:
