@@ -179,6 +179,12 @@ def _bind(server: grpc.aio.Server, address: str) -> int:
         raise ConfigurationError(f"cannot listen on {address}: {error}") from error
 
 
+_LISTEN_HINTS = {
+    errno.EADDRINUSE: ": another program uses this port, choose another with {flag}",
+    errno.EADDRNOTAVAIL: ": this machine has no such address, name one of its own or 0.0.0.0 for all with {flag}",
+}
+
+
 def require_free(address: str, flag: str) -> None:
     """See with a socket of our own that the address of `flag` can be listened on: gRPC does not say why it cannot.
 
@@ -195,7 +201,7 @@ def require_free(address: str, flag: str) -> None:
             probe.bind(target)
             probe.listen()
     except OSError as error:
-        hint = f": another program uses this port, choose another with {flag}" if error.errno == errno.EADDRINUSE else ""
+        hint = _LISTEN_HINTS.get(error.errno or 0, "").format(flag=flag)
         raise ConfigurationError(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}{hint}") from error
 
 
