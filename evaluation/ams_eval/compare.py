@@ -9,12 +9,12 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ams_common.settings import CommandSettings, load_settings
 from ams_eval.bootstrap import BLOCK_S, LEAST_BLOCKS, RESAMPLES
+from ams_eval.console import table_console
 from ams_eval.differences import Agreement, Cost, Pairs, SettingDifference, agreements, costs, pair_runs, setting_differences
 from ams_eval.files import write_atomically
 from ams_eval.report.parts import document, table
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     settings = load_settings(CompareSettings, arguments)
     findings = compare(settings.first, settings.second, block_s=settings.block_s)
-    console = Console()
+    console = table_console()
     for title, heads, rows in _tables(findings):
         console.print(_rich_table(title, heads, rows) if rows else f"\n{title}: none", highlight=False)
     console.print(_explanation(findings), highlight=False, style="dim")

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from ams_common.clock import Clock, SystemClock
 from ams_common.settings import CommandSettings, configure_logging, load_settings
+from ams_eval.console import table_console
 from ams_eval.experiment import Laboratory, described
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
@@ -86,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
         hush()
     recordings = [recording for path in settings.videos for recording in open_recordings(path, settings)]
     require_names_once(recordings)
-    console = Console()
+    console = table_console()
     with frame_progress(Console(stderr=True)) as progress:
         rows = distil_recordings(settings, recordings, SystemClock(), progress)
     for recording in recordings:

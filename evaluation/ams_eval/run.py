@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
+from ams_eval.console import table_console
 from ams_eval.experiment import Laboratory
 from ams_eval.groups import shared_name, sharing_losses
 from ams_eval.inputs.input_config import InputConfig
@@ -103,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
     with frame_progress(Console(stderr=True)) as progress:
         Runner(settings, laboratory, progress).run(recordings, schemes)
     rows = write_reports(settings.out)
-    console = Console()
+    console = table_console()
     console.print(draw_summary(rows))
     for each in sharing_losses(rows):
         told = f"{each.scheme}, {each.devices} devices at one server: {points(-each.loss)} points of mIoU against one alone"

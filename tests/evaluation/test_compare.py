@@ -139,6 +139,6 @@ def test_two_results_that_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_results_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "Console", lambda: Console(file=io.StringIO()))
+    monkeypatch.setattr(compare, "table_console", lambda: Console(file=io.StringIO()))
     with pytest.raises(ConfigurationError, match="no finished runs"):
         command.run(["compare", str(tmp_path), str(tmp_path)])

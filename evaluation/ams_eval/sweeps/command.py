@@ -12,6 +12,7 @@ from rich.console import Console
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
+from ams_eval.console import table_console
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.outcome_files import OUTCOME_NAME, read_outcome
@@ -164,7 +165,7 @@ def _settle(event: Event[LabelJob], agenda: Agenda, database: SweepDatabase) -> 
 
 def _tell(planned: Sequence[Planned], database: SweepDatabase, out: Path) -> None:
     """Print the tables of a sweep, and write the reports where there are not too many runs for a page."""
-    console, runs = Console(), database.runs()
+    console, runs = table_console(), database.runs()
     for table in (draw_points(planned, runs), *draw_axes(planned, runs)):
         console.print(table)
     console.print(CAPTION, style="dim", highlight=False)
