@@ -99,9 +99,12 @@ def _kbps(bps: int) -> str:
 
 
 def _reason(address: str, error: grpc.RpcError) -> str:
-    details = error.details() if isinstance(error, grpc.Call) else str(error)
-    if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
-        return f"no server answers at {address}: was it started with --admin-listen {address}? ({details})"
-    if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNIMPLEMENTED:
-        return f"the server at {address} does not know this call: --admin takes its --admin-listen, not that of --listen"
-    return f"the server at {address} refuses: {details}"
+    if not isinstance(error, grpc.Call):
+        return f"the server at {address} cannot be asked: {error}"
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"no server answers at {address}: was it started with --admin-listen {address}? ({error.details()})"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return f"the server at {address} does not know this call: --admin takes its --admin-listen, not that of --listen"
+        case _:
+            return f"the server at {address} refuses: {error.details()}"

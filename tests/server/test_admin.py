@@ -1,6 +1,7 @@
 """The admin service over a socket, asked by the command that people use."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from tests.protocol_support import FakeBackend, offer, running_server
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
-from ams_server import command
+from ams_server import admin_command, command
 from ams_server.admin import DeviceState, admin_service
 from ams_server.device_budget import DeviceBudget, require_workable
 
@@ -102,6 +103,14 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         command.run(["admin", "--admin", f"127.0.0.1:{server.port}"])
     with pytest.raises(ConfigurationError, match="need --set-budget DEVICE"):
         command.run(["admin", "--uplink-kbps", "20"])
+
+
+def test_what_takes_the_call_and_says_nothing_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_command, "TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(AmsError, match=f"^no server answers at {address}: was it started with --admin-listen"):
+            command.run(["admin", "--admin", address])
 
 
 def test_help_says_what_stands_for_a_device_and_an_address(capsys: pytest.CaptureFixture[str]) -> None:
