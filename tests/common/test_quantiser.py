@@ -65,6 +65,14 @@ def test_a_statistic_never_passes_its_target(seed: int) -> None:
     assert np.abs(new - target[300:]).max() < 0.7
 
 
+@pytest.mark.parametrize("step", [1e-4, 0.01, 1.0])
+def test_statistics_move_by_sixteenths_of_their_own_changes_whatever_the_step(step: float) -> None:
+    base, target = draw(0, 1e-3)
+    result = quantised(base, target, step=step)
+    usual_change = np.sqrt(np.mean((target[300:] - base[300:]) ** 2))
+    assert result.step * MULTIPLES[result.offsets[2]] == pytest.approx(usual_change / 16, rel=0.25)
+
+
 def test_without_a_plan_the_step_is_an_eighth_of_a_usual_change() -> None:
     base, target = draw(0, 0.02)
     assert float(quantised(base, target).step) == pytest.approx(0.0025, rel=0.1)

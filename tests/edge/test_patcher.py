@@ -134,7 +134,7 @@ def test_no_frame_pays_for_the_first_run_of_a_model(prepared: bool, monkeypatch:
 
 
 def test_the_time_to_build_is_measured() -> None:
-    clock = ManualClock()
+    clock = ManualClock(100.0)
 
     class SlowSlot(ModelSlot):
         def swap(self, model: Model, version: int) -> None:
