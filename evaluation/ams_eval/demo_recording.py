@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from ams_common.errors import SourceError
+from ams_common.errors import ConfigurationError, SourceError
 from ams_eval.demo_settings import VideoShape
 from ams_eval.result import NamedPhase
 from ams_eval.world.stream import StreetConfig, write_stream
@@ -31,9 +31,20 @@ class Recording:
         return None if self.street is None else self.path.with_suffix(".labels.npz")
 
     def prepare(self) -> None:
-        """Draw the street, if it is one; takes about 35 s on one core for the demo's."""
-        if self.street is not None and self.exact_labels is not None:
+        """Draw the street, if it is one; takes about 35 s on one core for the demo's.
+
+        Raises:
+            ConfigurationError: its files cannot be written, on a full disk for example; they are then gone.
+        """
+        if self.street is None or self.exact_labels is None:
+            return
+        try:
             write_stream(self.street, self.path, self.exact_labels)
+        except (OSError, FFmpegError) as error:
+            for file in (self.path, self.exact_labels):
+                file.unlink(missing_ok=True)
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigurationError(f"cannot draw the street into {str(self.path.parent)!r}: {reason}") from error
 
 
 def street_recording(street: StreetConfig, folder: Path) -> Recording:

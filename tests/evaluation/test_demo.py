@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import pytest
+from av.error import FFmpegError
 from rich.console import Console
 from tests.edge.videos import tenths, write_video
 
@@ -155,6 +156,18 @@ def test_preparing_draws_the_street(tmp_path: Path) -> None:
     assert own_recording(recording.path).shape == (64, 64)
     assert recording.exact_labels is not None
     assert recording.exact_labels.is_file()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), FFmpegError(28, "No space left on device")])
+def test_a_full_disk_leaves_no_part_of_a_street(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full(street: StreetConfig, video: Path, labels: Path) -> None:
+        video.write_bytes(b"half a street")
+        raise error
+
+    monkeypatch.setattr("ams_eval.demo_recording.write_stream", full)
+    with pytest.raises(ConfigurationError, match=r"cannot draw the street into '.*': no space left on device"):
+        street_recording(DEMO_STREAM, tmp_path).prepare()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_own_video_is_looked_at_before_anything_starts(tmp_path: Path) -> None:
