@@ -23,3 +23,15 @@ def test_an_update_of_before_the_connection_says_nothing() -> None:
     age.applied(3_000_000)
     age.applied(900_000_000)
     assert age.age_s is None
+
+
+def test_an_update_may_have_learnt_from_any_frame_of_the_connection_and_not_the_newest() -> None:
+    clock = ManualClock(100.0)
+    age = ModelAge(clock)
+    for capture_us in (5_000_000, 7_000_000, 9_000_000):
+        age.batch_came(capture_us)
+    age.applied(5_000_000)
+    clock.sleep(0.5)
+    assert age.age_s == 4.5
+    age.applied(7_000_000)
+    assert age.age_s == 2.5
