@@ -242,6 +242,15 @@ def test_a_snapshot_builds_on_the_starting_weights_once_the_device_has_them() ->
     assert headers(outlet.sent)[0].weights_digest == outlet.updates[0].base_digest
 
 
+def test_a_device_that_was_greeted_with_the_starting_weights_has_them() -> None:
+    server = Server()
+    connection, outlet = server.greeted()
+    server.learn(connection)
+    outlet.sent.clear()
+    want_snapshot(connection)
+    assert [header.base_digest for header in headers(outlet.sent)] == [weights_digest(START)]
+
+
 def test_a_device_that_has_left_is_out_of_the_round_and_its_session_is_kept() -> None:
     server = Server()
     connection, outlet = server.greeted()
