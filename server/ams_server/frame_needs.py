@@ -4,9 +4,9 @@ import math
 
 BATCHES_KEPT = 5
 """Batches that count."""
-FILLED = 0.9
+FILLED = 0.94
 """A batch that takes less of the bytes that it may have is at the finest quantiser; others take 95 % and more."""
-MARGIN = 1.2
+MARGIN = 1.1
 """Frames are planned with so many times what the last ones took at the finest, so that it shows when they need more."""
 
 
