@@ -11,9 +11,11 @@ import pytest
 
 from ams_common import entry
 
+# Whoever runs the tests may ignore interrupts, which a process inherits.
 INTERRUPTED = """
 import signal
 from ams_common import entry
+signal.signal(signal.SIGINT, signal.default_int_handler)
 entry.import_module = lambda name: signal.raise_signal(signal.SIGINT)
 entry.{command}()
 """
