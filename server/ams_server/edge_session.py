@@ -180,7 +180,7 @@ class EdgeSession:
         started_s = self.clock.now_s()
         most_frames = min(MAX_BATCH_FRAMES, max(2, MAX_BATCH_PIXELS // (batch.width * batch.height)))
         images = decode_frames(batch, max_pixels=self.spending.frame_size.most_pixels, max_frames=most_frames)
-        self.spending.batch_came(batch.payload_bytes, len(batch.capture_times_us))
+        self.spending.batch_came(batch.payload_bytes)
         times_us = batch.capture_times_us
         labels = self._teacher_to_student[self.teacher.label(images, [time_us / 1e6 for time_us in times_us])]
         self.learner.take(LabelledFrames(images=images, labels=labels, capture_times_us=times_us))

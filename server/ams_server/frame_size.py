@@ -16,6 +16,7 @@ WORTHWHILE_BITS_PER_PIXEL = 2.4
 GOOD_BITS_PER_PIXEL = 4.8
 """More bits than this are for more frames. In between, a frame has what the budget brings in UPLOAD_S."""
 UPLOAD_S = 3.0
+"""Longest upload of a frame that has more bits than are worthwhile: on a link as slow as the budget it is late by that much."""
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Sides of the frames relative to the student's."""
 MOST_PIXELS = 1 << 20

@@ -20,7 +20,6 @@ from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES
 from ams_common.sparse_update import UpdateCodec
 from ams_server.cadence import Cadence, batch_cadence
 from ams_server.device_budget import DeviceBudget, least_interval_s
-from ams_server.frame_needs import FrameNeeds
 from ams_server.frame_size import FrameSize
 from ams_server.rate_control import WORTHWHILE_UPDATE_BYTES, RateControlConfig, parameter_limit, update_limit_bytes
 from ams_server.wire_costs import batch_cost, largest_payload_bytes, largest_video_bytes, update_cost
@@ -133,8 +132,6 @@ class Spending:
         self._codec = codec
         self._batch_sizes = _Sizes()
         self._update_sizes = _Sizes()
-        self._frame_needs = FrameNeeds()
-        self._planned_frame_bits = 0.0
 
     def change_budget(self, budget: DeviceBudget) -> None:
         """Keep to `budget` from now on; debts stay."""
@@ -142,17 +139,16 @@ class Spending:
             return
         self.budget = budget
         self.downlink.change(allowance(budget.downlink_bps))
-        self._batch_sizes, self._update_sizes, self._frame_needs = _Sizes(), _Sizes(), FrameNeeds()
+        self._batch_sizes, self._update_sizes = _Sizes(), _Sizes()
 
     def go_on_with(self, downlink: TokenBucket) -> None:
         """Pay from the bucket of an earlier account of the same device, at the rate of this one; debts stay."""
         downlink.change(allowance(self.budget.downlink_bps))
         self.downlink = downlink
 
-    def batch_came(self, video_bytes: int, frames: int) -> None:
-        """Take the size of a batch of so many `frames`, at least one."""
+    def batch_came(self, video_bytes: int) -> None:
+        """Take the size of a batch."""
         self._batch_sizes.add(video_bytes)
-        self._frame_needs.add(8 * video_bytes / frames, self._planned_frame_bits)
 
     def update_made(self, payload_bytes: int, candidates: int) -> None:
         """Take the size of an update that was made of so many `candidates`, the parameters that its phase has moved."""
@@ -170,7 +166,6 @@ class Spending:
         batches = self._planned_batches(wishes)
         width, height = self.frame_size.choose(batches.frame_bits)
         video_bytes = min(MAX_BATCH_BYTES, max(1, batches.video_bytes))
-        self._planned_frame_bits = 8 * video_bytes / batches.cadence.frames
         return UplinkPlan(batches.sampling_hz, batches.cadence.interval_s, video_bytes, width, height)
 
     def update_plan(self, wishes: Wishes) -> UpdatePlan:
@@ -196,8 +191,7 @@ class Spending:
         allowed = allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps)
         # All answers to an update may go just before a batch, and then are missing from the bucket.
         most_bytes = _large_message_bytes(allowed) - answers_bytes
-        wanted_bits = min(self.frame_size.wanted_bits(uplink_bps), self._frame_needs.usable_bits)
-        wanted_bytes = min(math.ceil(wanted_bits / 8), largest_video_bytes(most_bytes, 1))
+        wanted_bytes = min(math.ceil(self.frame_size.wanted_bits(uplink_bps) / 8), largest_video_bytes(most_bytes, 1))
         # A byte more than that, which rounding may take.
         wanted_s = 8 * batch_cost(wanted_bytes + 1, 1).up_bytes / uplink_bps
         cadence = batch_cadence(update_interval_s, sampling_hz, uplink_bps, wanted_s)

@@ -17,7 +17,6 @@ from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control
 from ams_common.update_codec import create_codec
 from ams_common.wire import server_message_from_proto, server_message_to_proto
 from ams_server.device_budget import LEAST_UPDATE_BYTES, DeviceBudget, least_interval_s
-from ams_server.frame_needs import BATCHES_KEPT, MARGIN
 from ams_server.frame_size import FrameConfig, FrameSize
 from ams_server.rate_control import UNLIMITED_PARAMETERS, WORTHWHILE_UPDATE_BYTES, RateControlConfig
 from ams_server.spending import DOWNLOAD_S, EXPECTED_BITS_PER_PARAMETER, SIZES_KEPT, Spending
@@ -90,7 +89,7 @@ def test_what_is_planned_never_exceeds_either_budget(
         made_bytes.append(int(part * update.limit_bytes))
         came_bytes.append(int(part * batch.batch_bytes))
         account.update_made(made_bytes[-1], 1)
-        account.batch_came(came_bytes[-1], 1)
+        account.batch_came(came_bytes[-1])
     batch, update = account.uplink_plan(wishes), account.update_plan(wishes)
     assert update.limit_bytes is not None
     frames = max(1, round(batch.sampling_hz * batch.batch_interval_s))
@@ -126,7 +125,7 @@ def test_what_is_planned_never_waits_for_the_buckets(
             assert cost.up_bytes <= uplink.room_bytes + 0.5, "half a byte of rounding"
             uplink.spend(cost.up_bytes)
             account.downlink.spend(cost.down_bytes)
-            account.batch_came(plan.batch_bytes, 1)
+            account.batch_came(plan.batch_bytes)
         payload_bytes = account.update_plan(wishes).limit_bytes
         assert payload_bytes is not None
         cost = update_cost(payload_bytes)
@@ -257,23 +256,6 @@ def test_a_rare_large_frame_may_have_the_bits_that_it_needs() -> None:
     assert 8 * batch.batch_bytes >= 0.9 * 0.1 * 1920 * 1088
 
 
-def test_more_frames_where_they_do_not_use_their_bits() -> None:
-    """Frames of a plain scene take 60 kbit at the encoder's finest, of 160 that each might have; then they become busy."""
-    account, wishes = spending(kbps(100, 0), (208, 160)), Wanted(sampling_hz=2.0)
-    before = account.uplink_plan(wishes)
-    for _ in range(BATCHES_KEPT):
-        account.batch_came(7_500, 1)
-    plain = account.uplink_plan(wishes)
-    assert 8 * plain.batch_bytes == pytest.approx(MARGIN * 60_000, rel=0.05)
-    assert wishes.sampling_hz > plain.sampling_hz > 2 * before.sampling_hz
-    account.batch_came(7_500, 1)
-    assert account.uplink_plan(wishes) == plain, "what they leave of that says nothing new"
-    account.batch_came(plain.batch_bytes - 100, 1)
-    assert account.uplink_plan(wishes) == before
-    account.change_budget(kbps(50, 0))
-    assert account.uplink_plan(wishes) == spending(kbps(50, 0), (208, 160)).uplink_plan(wishes)
-
-
 def test_a_rare_large_frame_has_the_bits_that_it_needs_and_no_more() -> None:
     account = spending(kbps(48, 0), (208, 160))
     batch = account.uplink_plan(Wanted(sampling_hz=0.1))
@@ -293,7 +275,7 @@ def test_no_batch_is_larger_than_a_message_may_be() -> None:
 def test_the_same_budgets_again_forget_nothing() -> None:
     account, wishes = spending(kbps(50, 200)), Wanted()
     for _ in range(SIZES_KEPT):
-        account.batch_came(1000, 1)
+        account.batch_came(1000)
         account.update_made(2000, 100)
     before = account.uplink_plan(wishes), account.update_plan(wishes)
     account.change_budget(kbps(50, 200))
@@ -322,7 +304,7 @@ def test_a_changed_budget_counts_for_the_next_batch_and_update() -> None:
     clock = ManualClock()
     account, wishes = spending(kbps(200, 100), clock=clock), Wanted()
     account.uplink_plan(wishes)
-    account.batch_came(5_000, 1)
+    account.batch_came(5_000)
     account.update_made(5_000, 100)
     account.change_budget(kbps(50, 25))
     fresh = spending(kbps(50, 25))
@@ -349,7 +331,7 @@ def test_receipts_are_those_of_the_sizes_of_late() -> None:
     account.update_made(10**6, 100)
     assert account.uplink_plan(wishes).batch_bytes == before.batch_bytes
     limit = account.update_plan(wishes).limit_bytes
-    account.batch_came(1000, 1)
+    account.batch_came(1000)
     more = account.update_plan(wishes).limit_bytes
     assert limit is not None
     assert more is not None
