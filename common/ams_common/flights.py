@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ams_common.clock import Clock
 
@@ -23,6 +23,10 @@ class Flight:
     """From handing it to the network until its answer was here; where it was behind another, from the other's answer."""
     waited_s: float = 0.0
     """From handing it to the network until the answer of the other one that was on the way then; 0 where none was."""
+
+    def less(self, seconds: float) -> "Flight":
+        """Return this flight without `seconds` that the other side took before its answer: they are no fault of the link."""
+        return replace(self, duration_s=max(0.0, self.duration_s - seconds))
 
 
 class Flights:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 import grpc.aio
@@ -197,9 +196,7 @@ class DeviceStream:
         if flight is None:
             return
         connection.downlink.settle(flight.wire_bytes)
-        # Building the model is no fault of the link.
-        on_the_way_s = max(0.0, flight.duration_s - applied.build_time_ms / 1e3)
-        connection.observe_downlink(replace(flight, duration_s=on_the_way_s))
+        connection.observe_downlink(flight.less(applied.build_time_ms / 1e3))
 
     async def _read(self) -> ClientMessage | None:
         try:

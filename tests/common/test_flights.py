@@ -14,6 +14,12 @@ def test_an_answer_tells_how_long_the_message_took() -> None:
     assert flights.arrive(8) == Flight(wire_bytes=10, duration_s=0.0)
 
 
+def test_what_the_other_side_took_is_no_part_of_the_flight() -> None:
+    flight = Flight(wire_bytes=1000, duration_s=2.5, waited_s=1.0)
+    assert flight.less(0.5) == Flight(wire_bytes=1000, duration_s=2.0, waited_s=1.0)
+    assert flight.less(3.0).duration_s == 0.0
+
+
 def test_a_message_behind_another_has_the_link_only_after_it() -> None:
     clock = ManualClock()
     flights = Flights(clock)

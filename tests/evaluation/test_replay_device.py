@@ -10,6 +10,7 @@ from ams_common.clock import ManualClock
 from ams_common.errors import CodecError
 from ams_common.iou import confusion_matrix, mean_iou
 from ams_common.layout import weights_digest
+from ams_common.link_speed import SHARE
 from ams_common.messages import FrameBatch
 from ams_edge.encoder import BatchEncoder
 from ams_edge.sampler import Sample
@@ -19,6 +20,7 @@ from ams_eval.replay.latency import NetworkConfig
 from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.schemes import adaptation, no_customisation
 from ams_eval.schemes.base import Stage
+from ams_server.spending import DOWNLOAD_S
 from ams_server.students.export import student_vector
 
 
@@ -146,6 +148,16 @@ def test_a_slow_uplink_delays_the_updates() -> None:
     assert max(update.upload_s for update in slow.journal.updates) > 2
     for update in slow.journal.updates:
         assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + update.upload_s)
+
+
+def test_updates_are_as_small_as_a_slow_link_needs_once_it_is_known() -> None:
+    slow = NetworkConfig(link="down=80kbit")
+    on = stage(network=slow, update_interval_s=10.0, quantisation_step=0.05, fraction=0.5)
+    list(adaptation.label(on))
+    first, *others = [update.download_s for update in on.journal.updates]
+    assert first > 8.0
+    assert len(others) >= 2
+    assert all(0.7 * SHARE * DOWNLOAD_S < each <= DOWNLOAD_S for each in others)
 
 
 def test_a_batch_that_does_not_fit_is_given_up_and_the_next_one_is_sent(

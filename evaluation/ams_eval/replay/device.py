@@ -1,6 +1,6 @@
 """A device of a replay: the product's patcher and runtime, driven by virtual time; `uplink` has the rest of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ams_common.classes import UInt8Array
 from ams_common.flights import Flights
@@ -14,6 +14,7 @@ from ams_edge.patcher import Patcher
 from ams_edge.providers import choose_backend
 from ams_edge.swap import ModelSlot
 from ams_eval.profile import MODELS
+from ams_eval.replay.journal import wire_bytes
 from ams_eval.replay.link import Link
 from ams_eval.replay.sending import PacedSender
 from ams_eval.replay.server import CountingTeacher, Outbound, ReplayServer, Turn
@@ -107,7 +108,7 @@ class ReplayDevice:
         return PacedSender(
             self._timeline,
             Link(self._timeline, link.down, link.delay_s),
-            on_sent=lambda message, time_s: self._journal.sent_by_server(time_s, message),
+            on_sent=self._leave_server,
             on_arrival=self._arrive_at_device,
         )
 
@@ -140,18 +141,22 @@ class ReplayDevice:
     def _land(self, applied: Applied) -> None:
         flight = self._flights.arrive(applied.version)
         if flight is not None:
-            on_the_way_s = max(0.0, flight.duration_s - self._build_s)
-            self._session.spending.link_speed.observe(replace(flight, duration_s=on_the_way_s))
+            self._session.spending.link_speed.observe(flight.less(self._build_s))
 
     @property
     def _build_s(self) -> float:
         return self._still.patcher.build_time_ms / 1e3 if self._latency.measured else self._latency.build_s
 
+    def _leave_server(self, message: ServerMessage, time_s: float) -> None:
+        """Take note of a message that the link takes now and whose last byte leaves at `time_s`."""
+        self._journal.sent_by_server(time_s, message)
+        if isinstance(message, Update):
+            self._flights.depart(message.version, wire_bytes(len(message.payload)))
+
     def _on_turn(self, turn: Turn) -> None:
         self._journal.frames_labelled += turn.frames
         for message in turn.messages:
             if isinstance(message, Update):
-                self._flights.depart(message.version, len(message.payload))
                 self._book.version_made(message.version, turn)
             self._send_down(message)
 
