@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ams_common import ade20k
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -259,7 +259,7 @@ def load_class_set(name_or_path: str) -> ClassSet:
     try:
         return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = system_reason(error)
         raise ConfigurationError(f"cannot read class set {name_or_path!r}: {reason}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"cannot read class set {name_or_path!r}: {error}") from error

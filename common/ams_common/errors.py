@@ -38,3 +38,8 @@ class UpdateRefusedError(AmsError):
 
 class ProtocolError(AmsError):
     """A message that the protocol does not allow at this point."""
+
+
+def system_reason(error: Exception) -> str:
+    """Return what the system says of an OSError, or FFmpeg of its own errors: lower case, without number and file name."""
+    return str(getattr(error, "strerror", None) or error).lower()

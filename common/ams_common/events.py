@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from ams_common.clock import Clock
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 
 EventValue: TypeAlias = str | int | float | bool | list[float] | list[int] | list[str] | None
 
@@ -52,7 +52,7 @@ class EventLog:
             try:
                 self._file.write(line + "\n")
             except OSError as error:
-                _log.warning("the event log has stopped: %s", (error.strerror or str(error)).lower())
+                _log.warning("the event log has stopped: %s", system_reason(error))
                 self._let_go()
 
     def close(self) -> None:

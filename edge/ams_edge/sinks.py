@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ams_common.classes import ClassSet
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_common.settings import PartConfig
 from ams_edge.frame import Frame
 from ams_edge.overlay import ROW_PIXELS, draw_caption, draw_legend, draw_overlay, overlay_size
@@ -105,7 +105,7 @@ class FileSink:
         try:
             self._recorder.record(picture)
         except OSError as error:
-            _log.warning("%s has stopped: %s", self._name, (error.strerror or str(error)).lower())
+            _log.warning("%s has stopped: %s", self._name, system_reason(error))
             raise
         except Exception as error:
             _log.warning("%s has stopped: %s: %s", self._name, type(error).__name__, error)
@@ -298,7 +298,7 @@ def _set_aside(overlay: Path) -> None:
     try:
         path.rename(free)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = system_reason(error)
         raise ConfigurationError(f"cannot keep what is in --overlay {str(overlay)!r} as {str(free)!r}: {reason}") from error
     _log.info("what was in %s is now %s", overlay, free)
 
@@ -311,5 +311,5 @@ def _create(path: Path, flag: str) -> Path:
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(f"cannot write {flag} {str(path)!r}: its folder is a file") from error
     except OSError as error:
-        raise ConfigurationError(f"cannot write {flag} {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigurationError(f"cannot write {flag} {str(path)!r}: {system_reason(error)}") from error
     return path

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from ams_common.clock import Clock, SystemClock
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_common.settings import CommandSettings, load_settings
 from ams_edge.inference import Model, build_model
 from ams_edge.providers import choose_backend
@@ -165,7 +165,7 @@ def _folders(out: Path) -> Iterator[Paths]:
         out.mkdir(parents=True, exist_ok=True)
         scratch = TemporaryDirectory(prefix="run-", dir=out)
     except OSError as error:
-        raise ConfigurationError(f"cannot write --out {str(out)!r}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigurationError(f"cannot write --out {str(out)!r}: {system_reason(error)}") from error
     with scratch as folder:
         yield Paths(out, Path(folder))
 
@@ -228,5 +228,5 @@ def _write(result: DemoResult, numbers: Numbers, out: Path) -> Path:
         write_json(result, numbers, out / "demo.json")
         write_report(result, numbers, report)
     except OSError as error:
-        raise ConfigurationError(f"cannot write {str(report)!r}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigurationError(f"cannot write {str(report)!r}: {system_reason(error)}") from error
     return report

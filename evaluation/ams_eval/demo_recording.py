@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from ams_common.errors import ConfigurationError, SourceError
+from ams_common.errors import ConfigurationError, SourceError, system_reason
 from ams_eval.demo_settings import VideoShape
 from ams_eval.result import NamedPhase
 from ams_eval.world.stream import StreetConfig, write_stream
@@ -43,7 +43,7 @@ class Recording:
         except (OSError, FFmpegError) as error:
             for file in (self.path, self.exact_labels):
                 file.unlink(missing_ok=True)
-            reason = (error.strerror or str(error)).lower()
+            reason = system_reason(error)
             raise ConfigurationError(f"cannot draw the street into {str(self.path.parent)!r}: {reason}") from error
 
 
@@ -74,5 +74,5 @@ def own_recording(path: Path) -> Recording:
             duration_s = (container.duration or 0) / 1e6
             shape = VideoShape(stream.width, stream.height)
     except FFmpegError as error:
-        raise SourceError(f"{str(path)!r} is no video: {(error.strerror or str(error)).lower()}") from error
+        raise SourceError(f"{str(path)!r} is no video: {system_reason(error)}") from error
     return Recording(path=path, title=path.name, shape=shape, duration_s=duration_s)

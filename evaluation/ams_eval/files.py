@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ams_common.durable import sync_folder
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 
 MOST_BYTES = 4 << 30
 """Most bytes of all arrays of one file together."""
@@ -52,7 +52,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         if partial is not None:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-        raise ConfigurationError(f"cannot write {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigurationError(f"cannot write {str(path)!r}: {system_reason(error)}") from error
 
 
 def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_eval.files import ArrayKind, pack_arrays, unpack_arrays, write_atomically
 from ams_eval.outcome import ControlRecord, Moments, Outcome, SettingValue, Transfer, UpdateRecord
 from ams_eval.scores import Score
@@ -82,7 +82,7 @@ def write_outcome(outcome: Outcome, folder: Path) -> None:
     try:
         target.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"cannot write {str(target)!r}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigurationError(f"cannot write {str(target)!r}: {system_reason(error)}") from error
     write_atomically(folder / FRAMES_NAME, frames)
     write_atomically(target, _document_text(outcome, _digest(frames)).encode())
 
@@ -270,7 +270,7 @@ def _bytes(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise ConfigurationError(f"no finished result in {str(path.parent)!r}: it has no {path.name}") from error
     except OSError as error:
-        raise ConfigurationError(f"cannot read {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigurationError(f"cannot read {str(path)!r}: {system_reason(error)}") from error
 
 
 def _digest(data: bytes) -> str:

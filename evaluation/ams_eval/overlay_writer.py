@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from ams_common.classes import IGNORE, ClassSet, UInt8Array
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_edge.frame import Frame
 from ams_edge.overlay import BACKGROUND, FONT, FONT_SCALE, INK
 from ams_edge.picture import Picture
@@ -75,9 +75,7 @@ class OverlayWriter:
         self.close()
 
     def _failed(self, error: OSError | FFmpegError) -> ConfigurationError:
-        return ConfigurationError(
-            f"cannot write the overlay video {str(self._path)!r}: {(error.strerror or str(error)).lower()}"
-        )
+        return ConfigurationError(f"cannot write the overlay video {str(self._path)!r}: {system_reason(error)}")
 
 
 def side_by_side(shown: Shown, views: Sequence[View]) -> Picture:

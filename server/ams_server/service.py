@@ -13,7 +13,7 @@ from pydantic import Field
 
 from ams_common.address import Address, split_address
 from ams_common.clock import Clock
-from ams_common.errors import AmsError, CodecError, ConfigurationError, ProtocolError
+from ams_common.errors import AmsError, CodecError, ConfigurationError, ProtocolError, system_reason
 from ams_common.framing import READ_AHEAD_BYTES
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Drain, ErrorCode, Hello, Problem, ServerMessage
 from ams_common.proto.adaptation_pb2_grpc import AdaptationServicer, add_AdaptationServicer_to_server
@@ -202,7 +202,7 @@ def require_free(address: str, flag: str) -> None:
             probe.listen()
     except OSError as error:
         hint = _LISTEN_HINTS.get(error.errno or 0, "").format(flag=flag)
-        raise ConfigurationError(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}{hint}") from error
+        raise ConfigurationError(f"cannot listen on {address}: {system_reason(error)}{hint}") from error
 
 
 def _server_options() -> list[tuple[str, int]]:

@@ -28,8 +28,8 @@ EXPECTED_BITS_PER_PARAMETER = 24.0
 """Size of a changed parameter in an update, until the first update has shown it."""
 DOWNLOAD_S = 5.0
 """An update is no larger than what the link carries in this time, as far as that is known: on slow links bytes cost more by the
-time that they take than they are worth. On a link of 25 kbit/s, which 31 kB keep busy for 10 s, updates of 12 kB won 2.9 and
-0.7 points of mIoU on two drives of CamVid against larger ones, and 1.7 and 2.0 against updates of 7 kB."""
+time that they take than they are worth. On a link and a budget of 25 kbit/s updates of 9 to 11 kB ran 3 s earlier than those of
+up to 27 kB; mIoU of two drives of CamVid rose by 2.1 points and fell by 0.6, one seed each."""
 SIZES_KEPT = 5
 """Batches and updates whose sizes count."""
 

@@ -33,7 +33,7 @@ class TrainingConfig(LearningRateConfig):
     horizon_s: float = Field(default=240.0, gt=0, allow_inf_nan=False)
     """Seconds of capture time that training looks back, T_horizon of the paper."""
     recency_s: float = Field(default=60.0, ge=0, allow_inf_nan=False)
-    """The chance of a frame of that time to be drawn for a mini-batch falls by e in so many seconds of its age, down to a
+    """The chance of a frame of the horizon to be drawn for a mini-batch falls by e in so many seconds of its age, down to a
     sixth; 0 for all frames alike, as the paper has them."""
     restore_between_phases: bool = False
     """Start every phase from the pretrained weights instead of the latest ones; moments are kept."""

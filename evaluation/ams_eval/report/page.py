@@ -57,7 +57,7 @@ def _header(result: DemoResult, numbers: Numbers) -> str:
     return (
         f'<header><p class="over">Adaptive Model Streaming</p><h1>{headline(numbers)}</h1>'
         f'<p class="lead">{numbers.recording_s:.0f} s of {html.escape(result.title)}{html.escape(scenes)}. '
-        "The edge ran the small model on every frame it could; the server watched a few frames a second through the uplink and "
+        "The edge ran the small model on every frame it could; the server saw a few of them through the uplink and "
         f"sent {numbers.updates} small updates back. Scores are against the teacher's labels on {numbers.scored_frames} frames "
         "spread evenly over the whole recording, those before the first update included.</p></header>"
     )
