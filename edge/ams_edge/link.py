@@ -42,6 +42,8 @@ FINAL_RETRY_S = 300.0
 """Pause after a final problem: only a person can help, who may do so at the server and not come to this device."""
 KEEPALIVE_TIMEOUT_S = 20.0
 """More than what is on the way takes on a link that has become slow, and than a moment without reception."""
+UNEXPLAINED_TRIES = 3
+"""A write that fails because the call has ended may hide why it has (grpc/grpc issue 36066): attempts that may find it out."""
 SNAPSHOT_REQUEST_INTERVAL_S = 10.0
 LAST_EVENTS_S = 0.2
 """Time for the last events of gRPC before the loop is closed."""
@@ -244,6 +246,8 @@ class Link:
         try:
             problem = await self._hold_stream(self._session)
         except grpc.aio.AioRpcError as error:
+            if _unexplained(error) and self._attempt < UNEXPLAINED_TRIES:
+                return self._pause_s()
             return self._lost(_failure(self._config.server, error))
         except asyncio.TimeoutError:
             return self._lost(f"server {self._config.server} does not answer")
@@ -284,6 +288,10 @@ class Link:
         if not self._down_reported and not self._stopped.is_set():
             self._down_reported = True
             self._on_event(Disconnected(reason=reason))
+        return self._pause_s()
+
+    def _pause_s(self) -> float:
+        """Return the seconds until the next attempt, which is one more."""
         self._attempt += 1
         return retry_pause_s(self._attempt, self._random)
 
@@ -302,6 +310,11 @@ def _failure(server: str, error: grpc.aio.AioRpcError) -> str:
     if error.code() == grpc.StatusCode.UNIMPLEMENTED:
         return f"{server} does not serve devices: --server takes the server's --listen, not its --admin-listen"
     return f"server {server} cannot be reached: {error.details()}"
+
+
+def _unexplained(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether gRPC's own words for a write that failed have taken the place of the server's."""
+    return error.code() == grpc.StatusCode.INTERNAL and "execute_batch" in (error.debug_error_string() or "")
 
 
 def retry_pause_s(attempt: int, random: Random) -> float:

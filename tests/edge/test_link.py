@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -40,6 +41,7 @@ from ams_common.messages import MAX_BATCH_BYTES, Applied, Budget, Hello
 from ams_common.session.client import (
     BatchTaken,
     ClientEvent,
+    ClientSession,
     ControlChanged,
     Disconnected,
     Draining,
@@ -53,7 +55,7 @@ from ams_common.session.holdings import Holdings
 from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, EdgeDraining, RefusedError, SnapshotWanted
 from ams_common.wire import server_message_to_proto
 from ams_edge import link as link_module
-from ams_edge.link import LONGEST_RETRY_S, Link, LinkConfig, retry_pause_s
+from ams_edge.link import LONGEST_RETRY_S, UNEXPLAINED_TRIES, Link, LinkConfig, retry_pause_s
 from ams_server.device_stream import Connection
 from ams_server.service import Outlet
 
@@ -504,6 +506,27 @@ def test_a_port_of_another_service_is_named() -> None:
     assert event.reason == (
         f"127.0.0.1:{port} does not serve devices: --server takes the server's --listen, not its --admin-listen"
     )
+
+
+def rpc_error(code: grpc.StatusCode, details: str, debug: str = "") -> grpc.aio.AioRpcError:
+    metadata = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(code, metadata, metadata, details=details, debug_error_string=debug)
+
+
+@pytest.mark.parametrize("hidden", [1, UNEXPLAINED_TRIES, UNEXPLAINED_TRIES + 1])
+def test_a_write_that_fails_does_not_hide_why_the_call_has_ended(hidden: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed_write = rpc_error(grpc.StatusCode.INTERNAL, "Internal error from Core", 'Failed "execute_batch": (send,)')
+    failures = [failed_write] * hidden
+
+    async def fail(link: Link, session: ClientSession) -> None:
+        raise failures.pop() if failures else rpc_error(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+    monkeypatch.setattr(Link, "_hold_stream", fail)
+    with running_link(1) as (_, events):
+        events.wait_count(Disconnected)
+        (event,) = events.items
+    assert isinstance(event, Disconnected)
+    assert ("--admin-listen" in event.reason) == (hidden <= UNEXPLAINED_TRIES)
 
 
 @pytest.mark.parametrize(
