@@ -9,6 +9,8 @@ from ams_edge.frame import Frame, UInt8Array
 FIRST_BATCH_SAMPLES = 2
 """The first batch is cut at this many samples instead of a whole interval, so that the device sees its first update early:
 two different pictures already move a model that has never seen the place, one alone would teach it that picture."""
+FIRST_PERIOD_S = 1.0
+"""They are no further apart, however seldom others are: where the uplink is small, the second would come 3 s later or more."""
 BUFFER_BYTES = 64 * 1024 * 1024
 """Most pixels kept between two batches: 170 pictures of 512x256, ten times what the slowest training rate asks for."""
 
@@ -43,7 +45,7 @@ class Sampler:
     def offer(self, frame: Frame) -> bool:
         """Keep `frame` if one is due; tells whether it was kept. Capture times must increase from call to call."""
         control = self._control
-        if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, _period_s(control)):
+        if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, self._period_s(control)):
             return False
         image = frame.rgb(*_sample_size(control, frame))
         self._make_room_for(image)
@@ -66,6 +68,11 @@ class Sampler:
         """Return what is left, oldest first; None if nothing is: for the end of a recording."""
         samples, self._samples = self._samples, []
         return samples or None
+
+    def _period_s(self, control: Control) -> float:
+        """Return the seconds from the last sample to the next."""
+        first = self._cut_s is None and len(self._samples) < FIRST_BATCH_SAMPLES
+        return min(_period_s(control), FIRST_PERIOD_S) if first else _period_s(control)
 
     def _is_due(self, time_s: float, period_s: float) -> bool:
         """Tell whether this frame is the nearest one to the next point of an even grid of sampling times."""
