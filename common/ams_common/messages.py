@@ -135,6 +135,8 @@ class Control:
     """What the edge may send, headers included, in bit/s: its own budget or less; 0 for no limit but its own."""
     downlink_bps: int = 0
     """What the server will send, headers included, in bit/s: the edge's budget or less; 0 for no limit."""
+    worthwhile_frame_bytes: int = 0
+    """Video that makes a frame worth labelling: on a slow link frames are more seldom rather than smaller; 0 for any size."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -286,6 +286,7 @@ def _control_from_proto(proto: pb.Control) -> Control:
         video_codecs=tuple(check.name("video_codec", each) for each in proto.video_codecs),
         uplink_bps=check.in_range("uplink_bps", proto.uplink_bps, 0, MAX_BPS),
         downlink_bps=check.in_range("downlink_bps", proto.downlink_bps, 0, MAX_BPS),
+        worthwhile_frame_bytes=check.in_range("worthwhile_frame_bytes", proto.worthwhile_frame_bytes, 0, MAX_BATCH_BYTES),
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from random import SystemRandom
 from types import TracebackType
 
-from ams_common.budget import REFERENCE_UPLINK_BPS, TokenBucket, allowance
+from ams_common.budget import TokenBucket, allowance
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import AmsError, ConfigurationError, ModelError
@@ -43,7 +43,7 @@ from ams_edge.download import Download
 from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
-from ams_edge.link_plan import as_carried
+from ams_edge.link_plan import as_carried, planned_bps
 from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.patcher import Patcher, PatcherWorker
 from ams_edge.picture import Picture
@@ -264,7 +264,7 @@ class Agent:
     def _sample(self, frame: Frame) -> None:
         if self._control is None:
             return
-        control = as_carried(self._control, self._carried_share())
+        control = as_carried(self._control, self._carried_share(planned_bps(self._control)))
         self._sampler.set_control(control)
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)
@@ -273,14 +273,13 @@ class Agent:
             self._statistics.batch_cut(newest_us, (frame.capture_time_us - newest_us) / 1e6)
             self._encoder.submit(samples, control.batch_bytes, agreed_codec(self._settings.video_codec, control))
 
-    def _carried_share(self) -> float:
-        """Return what part of the planned uplink the link carries; less than 1 where it is slower than the budget."""
-        planned_bps = self._budgets.held.uplink_bps or REFERENCE_UPLINK_BPS
-        share = self._link.usable_uplink_bps(planned_bps) / planned_bps
+    def _carried_share(self, wanted_bps: float) -> float:
+        """Return what part of the uplink that is asked for the link carries: less than 1 where it is slower."""
+        share = self._link.usable_uplink_bps(wanted_bps) / wanted_bps
         slow = share < 1
         if slow != self._slow_link:
             self._slow_link = slow
-            carried = f"less than {planned_bps / 1000:g} kbit/s up, batches are smaller" if slow else "what is planned again"
+            carried = f"less than {wanted_bps / 1000:.0f} kbit/s up, frames are fewer" if slow else "what is asked for again"
             _log.info("the link carries %s", carried)
         return share
 

@@ -22,6 +22,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "sampling_period_s": 10.0,
     "min_sampling_hz": 0.1,
     "max_sampling_hz": 1.0,
+    "worthwhile_bits": 0.0,
     "codec": "mask-float16",
 }
 

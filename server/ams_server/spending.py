@@ -52,9 +52,8 @@ class Wishes(Protocol):
         """Seconds of capture time from one update to the next, not below the `least_interval_s` of the budgets."""
         ...
 
-    @property
-    def reference_uplink_bps(self) -> float:
-        """Rate in bit/s that batches aim at while the uplink has no limit."""
+    def reference_uplink_bps(self, sampling_hz: float) -> float:
+        """Return the rate in bit/s that batches of so many frames a second aim at while the uplink has no limit."""
         ...
 
 
@@ -66,6 +65,7 @@ class UplinkPlan(NamedTuple):
     batch_bytes: int
     frame_width: int
     frame_height: int
+    worthwhile_frame_bytes: int
 
 
 class UpdatePlan(NamedTuple):
@@ -166,7 +166,8 @@ class Spending:
         batches = self._planned_batches(wishes)
         width, height = self.frame_size.choose(batches.frame_bits)
         video_bytes = min(MAX_BATCH_BYTES, max(1, batches.video_bytes))
-        return UplinkPlan(batches.sampling_hz, batches.cadence.interval_s, video_bytes, width, height)
+        worthwhile_bytes = min(MAX_BATCH_BYTES, math.ceil(self.frame_size.worthwhile_bits / 8))
+        return UplinkPlan(batches.sampling_hz, batches.cadence.interval_s, video_bytes, width, height, worthwhile_bytes)
 
     def update_plan(self, wishes: Wishes) -> UpdatePlan:
         """Return what an update may be that is made now."""
@@ -178,16 +179,18 @@ class Spending:
 
     def _planned_batches(self, wishes: Wishes) -> _Batches:
         wished = self._batches_at(wishes.sampling_hz, wishes)
-        if not self.budget.uplink_bps or wished.frame_bits >= wished.wanted_bits:
+        if wished.frame_bits >= wished.wanted_bits:
             return wished
-        slower_hz = wishes.sampling_hz * wished.frame_bits / wished.wanted_bits
-        return self._batches_at(max(wishes.least_sampling_hz, slower_hz), wishes)
+        slower_hz = max(wishes.least_sampling_hz, wishes.sampling_hz * wished.frame_bits / wished.wanted_bits)
+        references_bps = {wishes.reference_uplink_bps(hz) for hz in (slower_hz, wishes.sampling_hz)}
+        # A learner whose reference falls with the number of frames has no more bits for each of fewer.
+        return self._batches_at(slower_hz, wishes) if self.budget.uplink_bps or len(references_bps) == 1 else wished
 
     def _batches_at(self, sampling_hz: float, wishes: Wishes) -> _Batches:
         # Where frames are more seldom than updates should be, an update waits for the next frame.
         update_interval_s = max(wishes.update_interval_s, 1 / sampling_hz)
         answers_bytes = self._answers_bytes(update_interval_s)
-        uplink_bps = self._batches_bps(answers_bytes, update_interval_s) or wishes.reference_uplink_bps
+        uplink_bps = self._batches_bps(answers_bytes, update_interval_s) or wishes.reference_uplink_bps(sampling_hz)
         allowed = allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps)
         # All answers to an update may go just before a batch, and then are missing from the bucket.
         most_bytes = _large_message_bytes(allowed) - answers_bytes

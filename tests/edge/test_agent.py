@@ -439,10 +439,8 @@ def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
         agent._link._speed.observe(Flight(wire_bytes=10_000, duration_s=40.0))
         for index in range(200):
             agent._sample(Frame(picture, index=index, capture_time_s=index / 10))
-    # A link of 2 kbit/s, of which 85 % are planned for, takes 4 kB in ten seconds at most.
-    assert submitted[0] == (2, LEAST_BATCH_BYTES), "the first batch is cut at once"
-    assert submitted[1] == (20, LEAST_BATCH_BYTES)
-    assert len(submitted) == 2
+    # A link of 2 kbit/s, of which 85 % are planned for, takes 4 kB in ten seconds at most, and frames become fewer first.
+    assert submitted == [(2, LEAST_BATCH_BYTES), (4, LEAST_BATCH_BYTES)], "the first batch is cut at once"
 
 
 def test_a_cap_that_comes_while_budgets_change_is_kept(
@@ -481,24 +479,30 @@ def test_the_server_is_asked_last_for_the_budgets_that_hold_here(
         assert asked == [50_000, agent._budgets.asked.uplink_bps] == [50_000, 60_000]
 
 
-def test_batches_become_smaller_on_a_link_that_is_slower_than_the_budget(
+def test_frames_become_fewer_on_a_link_that_is_slower_than_what_is_asked_for(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     with Agent(make_settings(1, uplink_kbps=200)) as agent:
-        assert agent._carried_share() == 1.0
+        assert agent._carried_share(200_000) == 1.0
         agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, waited_s=1.0))
         usable_bps = agent._link.usable_uplink_bps(200_000)
         assert usable_bps < 50_000
-        assert agent._carried_share() == usable_bps / 200_000
+        assert agent._carried_share(200_000) == usable_bps / 200_000
+        assert agent._carried_share(40_000) == 1.0, "the budget is larger, but no more is asked for"
+        assert agent._carried_share(200_000) < 1.0
         for _ in range(3):
             agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=0.1))
-        assert agent._carried_share() == 1.0
+        assert agent._carried_share(200_000) == 1.0
     told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
-    assert told == [
-        "the link carries less than 200 kbit/s up, batches are smaller",
-        "the link carries what is planned again",
-    ]
+    assert (
+        told
+        == [
+            "the link carries less than 200 kbit/s up, frames are fewer",
+            "the link carries what is asked for again",
+        ]
+        * 2
+    )
 
 
 def test_stop_and_close_may_come_at_any_time_and_twice(make_settings: Callable[..., AgentSettings]) -> None:

@@ -145,7 +145,7 @@ def test_a_slow_uplink_delays_the_updates() -> None:
     for on in (fast, slow):
         list(adaptation.label(on))
     assert len(slow.journal.updates) < len(fast.journal.updates)
-    assert max(update.upload_s for update in slow.journal.updates) > 2
+    assert max(update.upload_s for update in slow.journal.updates) > 1
     for update in slow.journal.updates:
         assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + update.upload_s)
 

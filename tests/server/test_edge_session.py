@@ -342,7 +342,7 @@ def test_an_odd_student_is_fed_even_frames_and_trained_at_its_own_size() -> None
         codec=DEFAULT_CODEC,
     )
     sampler = Sampler(session.control())
-    for index, time_s in enumerate((0.0, 1.0, 2.0)):
+    for index, time_s in enumerate((0.0, 2.0, 4.0)):
         assert sampler.offer(Frame(picture(200 + 20 * index, 640, 480), index=index, capture_time_s=time_s))
     samples = sampler.flush()
     assert samples is not None

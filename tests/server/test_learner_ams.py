@@ -167,7 +167,7 @@ def test_budgets_make_the_interval_longer_and_never_shorter() -> None:
         learner.least_interval_s = least_s
         assert learner.update_interval_s == interval_s
     assert phase_times_s(learner, [5.0 * number for number in range(11)]) == [0.0, 25.0, 50.0]
-    assert learner.reference_uplink_bps == REFERENCE_UPLINK_BPS
+    assert learner.reference_uplink_bps(0.5) == REFERENCE_UPLINK_BPS
 
 
 def test_another_run_of_the_device_begins_with_nothing() -> None:

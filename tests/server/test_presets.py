@@ -2,6 +2,7 @@ import pytest
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.settings import CommandSettings, load_settings
+from ams_server.frame_size import FrameConfig
 from ams_server.pacing import PacingConfig
 from ams_server.presets import PRESETS
 from ams_server.sampling import SamplingConfig
@@ -11,7 +12,7 @@ from ams_server.training_config import TrainingConfig
 
 # pydantic merges the configurations of the bases.
 class TrainingSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
-    TrainingConfig, SamplingConfig, PacingConfig, LabelConfig, CommandSettings
+    TrainingConfig, SamplingConfig, PacingConfig, FrameConfig, LabelConfig, CommandSettings
 ):
     """The parts that presets speak of, as a command has them."""
 
@@ -31,6 +32,7 @@ def test_the_published_method() -> None:
     assert (paper.optimizer, paper.learning_rate, paper.epsilon_inside_root) == ("adam", 1e-3, True)
     assert (paper.selection, paper.first_selection, paper.restore_between_phases) == ("gradient_guided", "random", False)
     assert (paper.sampling_rule, paper.min_sampling_hz, paper.max_sampling_hz) == ("loss", 0.1, 1.0)
+    assert paper.worthwhile_bits == 0
     assert paper.codec == "mask-float16"
     assert (paper.class_balance, paper.recency_s, paper.learning_rate_boost, paper.sparsity_boost) == (0, 0, 1, 0)
 

@@ -35,7 +35,10 @@ class Wanted:
     sampling_hz: float = 1.0
     least_sampling_hz: float = 0.1
     update_interval_s: float = 10.0
-    reference_uplink_bps: float = REFERENCE_UPLINK_BPS
+    reference_for_each_hz: bool = False
+
+    def reference_uplink_bps(self, sampling_hz: float) -> float:
+        return REFERENCE_UPLINK_BPS * (sampling_hz if self.reference_for_each_hz else 1)
 
 
 def kbps(uplink: float, downlink: float) -> DeviceBudget:
@@ -43,11 +46,16 @@ def kbps(uplink: float, downlink: float) -> DeviceBudget:
 
 
 def spending(
-    budget: DeviceBudget, student: tuple[int, int] = STUDENT, *, clock: ManualClock | None = None, codec: str = "delta-rans"
+    budget: DeviceBudget,
+    student: tuple[int, int] = STUDENT,
+    *,
+    clock: ManualClock | None = None,
+    codec: str = "delta-rans",
+    frames: FrameConfig | None = None,
 ) -> Spending:
     return Spending(
         budget,
-        frame_size=FrameSize(FrameConfig(), student),
+        frame_size=FrameSize(frames or FrameConfig(), student),
         rate_control=RateControlConfig(),
         codec=create_codec(codec, LAYOUT),
         clock=clock or ManualClock(),
@@ -209,13 +217,29 @@ def test_a_ceiling_that_leaves_nearly_nothing_still_makes_a_plan_that_a_device_t
 
 
 def test_without_a_limit_batches_aim_at_the_rate_of_the_paper_and_updates_at_nothing() -> None:
-    account = spending(kbps(0, 0))
+    account = spending(kbps(0, 0), (208, 160))
     assert account.least_interval_s == 0.0
     assert account.update_plan(Wanted()) == (None, UNLIMITED_PARAMETERS)
     batch = account.uplink_plan(Wanted())
     assert (batch.sampling_hz, batch.batch_interval_s) == (1.0, 1.0)
     assert batch.batch_bytes == largest_video_bytes(REFERENCE_UPLINK_BPS / 8, 1)
-    assert account.uplink_plan(Wanted(sampling_hz=30)).sampling_hz == 30, "bits do not limit what has no limit"
+
+
+def test_without_a_limit_frames_are_good_rather_than_many_too() -> None:
+    limited, account = spending(kbps(0.001 * REFERENCE_UPLINK_BPS, 0)), spending(kbps(0, 0))
+    batch = account.uplink_plan(Wanted())
+    assert (
+        batch.sampling_hz == pytest.approx(limited.uplink_plan(Wanted()).sampling_hz, rel=0.01) == pytest.approx(0.33, rel=0.05)
+    )
+    assert 8 * batch.batch_bytes == pytest.approx(account.frame_size.wanted_bits(REFERENCE_UPLINK_BPS), rel=0.01)
+    per_frame = Wanted(sampling_hz=4.0, reference_for_each_hz=True)
+    assert account.uplink_plan(per_frame).sampling_hz == 4.0, "fewer of them would have no more bits"
+
+
+def test_where_any_frame_is_worthwhile_the_scene_alone_decides_how_many_come() -> None:
+    for budget in (kbps(0, 0), kbps(50, 0)):
+        plan = spending(budget, frames=FrameConfig(worthwhile_bits=0)).uplink_plan(Wanted())
+        assert (plan.sampling_hz, plan.worthwhile_frame_bytes) == (1.0, 0)
 
 
 def test_an_uplink_alone_by_hand() -> None:
@@ -340,7 +364,7 @@ def test_receipts_are_those_of_the_sizes_of_late() -> None:
 
 @pytest.mark.parametrize("downlink", [0, 60])
 def test_a_slow_link_limits_updates_to_what_it_carries_soon(downlink: float) -> None:
-    account = spending(kbps(0, downlink))
+    account = spending(kbps(0, downlink), SMALL_STUDENT)
     account.link_speed.observe(Flight(wire_bytes=50_000, duration_s=20.0, waited_s=1.0))
     assert account.update_plan(Wanted()).limit_bytes == largest_payload_bytes((SHARE * 20_000 - UPKEEP_BPS) * DOWNLOAD_S / 8)
     often = Wanted(update_interval_s=2.0)

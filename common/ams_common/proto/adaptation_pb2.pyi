@@ -583,6 +583,7 @@ class Control(google.protobuf.message.Message):
     VIDEO_CODECS_FIELD_NUMBER: builtins.int
     UPLINK_BPS_FIELD_NUMBER: builtins.int
     DOWNLINK_BPS_FIELD_NUMBER: builtins.int
+    WORTHWHILE_FRAME_BYTES_FIELD_NUMBER: builtins.int
     sampling_hz: builtins.float
     """server: frames to keep for training, per second of capture time."""
     batch_interval_s: builtins.float
@@ -597,6 +598,10 @@ class Control(google.protobuf.message.Message):
     """server: what the edge may send, headers included, bit/s: its own budget or less; 0 for no limit but its own."""
     downlink_bps: builtins.int
     """server: what the server will send, headers included, bit/s: the edge's budget or less; 0 for no limit."""
+    worthwhile_frame_bytes: builtins.int
+    """server: video of a frame that makes it worth labelling, bytes: where the link carries less than is asked for, frames should
+    become more seldom rather than smaller than this; 0 for any size.
+    """
     @property
     def video_codecs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """server: video codecs that it can decode: of "h264", "hevc" and "av1". None stands for "h264" alone."""
@@ -612,8 +617,9 @@ class Control(google.protobuf.message.Message):
         video_codecs: collections.abc.Iterable[builtins.str] | None = ...,
         uplink_bps: builtins.int = ...,
         downlink_bps: builtins.int = ...,
+        worthwhile_frame_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "downlink_bps", b"downlink_bps", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "uplink_bps", b"uplink_bps", "video_codecs", b"video_codecs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "downlink_bps", b"downlink_bps", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "uplink_bps", b"uplink_bps", "video_codecs", b"video_codecs", "worthwhile_frame_bytes", b"worthwhile_frame_bytes"]) -> None: ...
 
 global___Control = Control
 

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from ams_common.budget import TokenBucket, allowance
 from ams_common.errors import CodecError
 from ams_common.flights import Flights
-from ams_common.link_speed import worthwhile_bytes
+from ams_common.link_speed import LinkSpeed, worthwhile_bytes
 from ams_common.messages import ClientMessage, Control, FrameBatch
 from ams_common.session.outbox import BatchOutbox
 from ams_common.wire import client_message_from_proto, client_message_to_proto
 from ams_edge.encoder import BatchEncoder, agreed_codec
 from ams_edge.frame import Frame
 from ams_edge.link import LinkConfig
+from ams_edge.link_plan import as_carried, planned_bps
 from ams_edge.sampler import Sample, Sampler
+from ams_eval.replay.journal import wire_bytes
 from ams_eval.replay.link import Link
 from ams_eval.replay.sending import PacedSender
 from ams_eval.replay.surroundings import Surroundings
@@ -60,6 +62,7 @@ class Uplink:
             on_arrival=on_arrival,
         )
         self._flights = Flights(timeline.clock)
+        self._speed = LinkSpeed()
 
     def obey(self, control: Control) -> None:
         """Sample as `control` asks for, from the next frame on."""
@@ -67,17 +70,20 @@ class Uplink:
 
     def offer(self, frame: Frame) -> None:
         """Sample `frame` if one is due, and send a batch if its interval is over."""
-        self._sampler.set_control(self._control)
+        wanted_bps = planned_bps(self._control)
+        control = as_carried(self._control, self._speed.usable_bps(wanted_bps, self._flights.waiting) / wanted_bps)
+        self._sampler.set_control(control)
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)
         if samples is not None:
-            self._encode(samples, frame.capture_time_s)
+            self._encode(samples, frame.capture_time_s, control.batch_bytes)
 
     def acknowledge(self, batch_id: int) -> None:
         """Take note that the server has a batch."""
         self._outbox.acknowledge(batch_id)
         flight = self._flights.arrive(batch_id)
         if flight is not None:
+            self._speed.observe(flight)
             self._outbox.shorten(worthwhile_bytes(flight, self._bucket))
         self._send_batches()
 
@@ -91,12 +97,12 @@ class Uplink:
         """Take note of a message that the link takes now and whose last byte leaves at `time_s`."""
         self._surroundings.journal.sent_by_device(time_s, message)
         if isinstance(message, FrameBatch):
-            self._flights.depart(message.batch_id, message.payload_bytes)
+            self._flights.depart(message.batch_id, wire_bytes(message.payload_bytes))
 
-    def _encode(self, samples: list[Sample], cut_s: float) -> None:
+    def _encode(self, samples: list[Sample], cut_s: float, most_bytes: int) -> None:
         latency = self._surroundings.latency
         with self._surroundings.profile.part("coding of video"):
-            batch, measured_s = self._surroundings.timeline.clock.time(lambda: self._encoded(samples))
+            batch, measured_s = self._surroundings.timeline.clock.time(lambda: self._encoded(samples, most_bytes))
         start_s = max(cut_s, self._encoder_free_s)
         self._encoder_free_s = start_s + (measured_s if latency.measured else latency.encode_s)
         if batch is None:
@@ -104,11 +110,11 @@ class Uplink:
         self._book.batch_cut(batch.batch_id, newest_capture_s=batch.capture_times_us[-1] / 1e6, cut_s=cut_s)
         self._surroundings.timeline.at(self._encoder_free_s, lambda: self._put_out(batch))
 
-    def _encoded(self, samples: list[Sample]) -> FrameBatch | None:
+    def _encoded(self, samples: list[Sample], most_bytes: int) -> FrameBatch | None:
         """Return the batch of `samples`; None where not even one fits: the product's worker gives such a batch up too."""
         try:
             video_codec = agreed_codec(self._surroundings.video_codec, self._control)
-            return self._encoder.encode(samples, self._control.batch_bytes, video_codec)
+            return self._encoder.encode(samples, most_bytes, video_codec)
         except CodecError as error:
             _log.warning("a batch was not sent: %s", error)
             return None

@@ -55,9 +55,8 @@ class AmsLearner:
         """Seconds of capture time between two updates, T_update of the paper, longer where the budgets need it."""
         return max(self.pacing.interval_s, self.least_interval_s)
 
-    @property
-    def reference_uplink_bps(self) -> float:
-        """Rate in bit/s that batches aim at while the uplink has no limit: that of the paper."""
+    def reference_uplink_bps(self, sampling_hz: float) -> float:
+        """Return the rate in bit/s that batches aim at while the uplink has no limit: that of the paper for any number."""
         return REFERENCE_UPLINK_BPS
 
     def start_run(self) -> None:

@@ -50,9 +50,8 @@ class Learner(Protocol):
         """Seconds of capture time from one update to the next at the present pace, by which budgets are shared out."""
         ...
 
-    @property
-    def reference_uplink_bps(self) -> float:
-        """Rate in bit/s that batches aim at while the uplink has no limit."""
+    def reference_uplink_bps(self, sampling_hz: float) -> float:
+        """Return the rate in bit/s that batches of so many frames a second aim at while the uplink has no limit."""
         ...
 
     def start_run(self) -> None:

@@ -80,10 +80,9 @@ class JustInTimeLearner:
         """Seconds of capture time between two updates if each frame leads to one."""
         return max(self.strides.period_s, self.least_interval_s)
 
-    @property
-    def reference_uplink_bps(self) -> float:
-        """Rate in bit/s that batches aim at while the uplink has no limit: that of the AMS paper for one frame a second."""
-        return REFERENCE_UPLINK_BPS * self.sampling_hz
+    def reference_uplink_bps(self, sampling_hz: float) -> float:
+        """Return the rate in bit/s that batches aim at while the uplink has no limit: that of the paper for each frame."""
+        return REFERENCE_UPLINK_BPS * sampling_hz
 
     def start_run(self) -> None:
         """Forget the frame of an earlier run; what the stride has become stays."""
