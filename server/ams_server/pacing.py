@@ -1,4 +1,4 @@
-"""Adaptive training rate: a device whose scene stands still is trained less often (appendix D of the paper)."""
+"""How often a device is trained: less often while its scene stands still (appendix D of the paper), more often at the start."""
 
 import math
 from collections import deque
@@ -14,6 +14,8 @@ SLOW_BELOW_HZ = 0.25
 FAST_ABOVE_HZ = 0.35
 SLOW_DOWN_S = 2.0
 MAX_FACTOR = 6
+FIRST_INTERVAL_S = 2.0
+"""Least time between two phases at the start of a run."""
 
 
 class PacingConfig(PartConfig):
@@ -23,6 +25,9 @@ class PacingConfig(PartConfig):
     """Seconds of capture time between two updates, T_update of the paper."""
     adaptive_pacing: bool = True
     """Lengthen the interval by 2 s at a time, up to six times its value, while the scene stands still."""
+    early_phases: bool = True
+    """At the start of a run train as soon as there is as much new to learn from as there was before, instead of waiting for the
+    interval: two or three phases more."""
 
 
 class PacingController:
@@ -38,6 +43,12 @@ class PacingController:
     def interval_s(self) -> float:
         """Seconds of capture time until the next training phase, T_update."""
         return self._interval_s
+
+    def interval_after(self, learnt_s: float) -> float:
+        """Return the seconds of capture time until the next phase, after one that had the frames of `learnt_s` seconds."""
+        if not self._config.early_phases:
+            return self._interval_s
+        return min(self._interval_s, max(FIRST_INTERVAL_S, learnt_s))
 
     @property
     def slow(self) -> bool:

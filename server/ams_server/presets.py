@@ -19,6 +19,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "recency_s": 0.0,
     "loss_stride": 1,
     "adaptive_pacing": False,
+    "early_phases": False,
     "sampling_period_s": 10.0,
     "min_sampling_hz": 0.1,
     "max_sampling_hz": 1.0,

@@ -125,7 +125,7 @@ def test_recent_updates_are_a_chain_of_the_last_few() -> None:
 
 
 def test_a_phase_is_due_once_the_interval_is_nearly_over_and_there_is_something_new() -> None:
-    session = small_session(steps=1, update_interval_s=10)
+    session = small_session(steps=1, update_interval_s=10, early_phases=False)
     session.ingest(colour_batch(1, 0.0), RUN)
     assert session.due, "the first frames are learnt from at once"
     trained(session)
@@ -138,7 +138,7 @@ def test_a_phase_is_due_once_the_interval_is_nearly_over_and_there_is_something_
 
 
 def test_the_update_interval_holds_on_average() -> None:
-    session = small_session(steps=1, update_interval_s=10)
+    session = small_session(steps=1, update_interval_s=10, early_phases=False)
     phases_s = []
     for number in range(40):
         session.ingest(colour_batch(number + 1, 3.0 * number), RUN)

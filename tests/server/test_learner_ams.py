@@ -63,7 +63,9 @@ class ScriptedNovelty:
 
 def make_learner(novelty: ScriptedNovelty | None = None, **pacing: object) -> tuple[AmsLearner, ScriptedTrainer]:
     trainer = ScriptedTrainer()
-    config = PacingConfig.model_validate({"update_interval_s": INTERVAL_S, "adaptive_pacing": False, **pacing})
+    config = PacingConfig.model_validate(
+        {"update_interval_s": INTERVAL_S, "adaptive_pacing": False, "early_phases": False, **pacing}
+    )
     learner = AmsLearner(
         trainer=cast(Trainer, trainer),
         buffer=TrainingBuffer(60.0, 100),
@@ -108,6 +110,23 @@ def test_the_first_batch_is_learnt_at_once_and_the_next_ones_once_the_interval_i
     assert phase_times_s(learner, [3.0, 6.0, 9.0, 12.0]) == [12.0]
     assert trainer.phases == [(0.0, 1.0), (0.0, 1.0, 3.0, 6.0, 9.0, 12.0)]
     assert trainer.limits == [7, 100]
+
+
+def test_at_the_start_a_phase_is_due_once_there_is_as_much_new_as_there_was_before() -> None:
+    learner, trainer = make_learner(early_phases=True)
+    learner.take(frames(100.0, 101.0))
+    learn(learner)
+    times_s = [102.0 + index for index in range(40)]
+    assert phase_times_s(learner, times_s) == [103.0, 106.0, 112.0, 121.0, 131.0, 141.0], "after 2, 3, 6, 9 s and then 10 s"
+    assert trainer.phases[:3] == [(100.0, 101.0), (100.0, 101.0, 102.0, 103.0), tuple(100.0 + i for i in range(7))]
+    learner.start_run()
+    assert phase_times_s(learner, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]) == [0.0, 2.0, 4.0], "another run starts anew"
+
+
+def test_at_the_start_phases_come_no_faster_than_the_budgets_let_updates_go() -> None:
+    learner, _ = make_learner(early_phases=True)
+    learner.least_interval_s = 5.0
+    assert phase_times_s(learner, [float(time_s) for time_s in range(30)]) == [0.0, 5.0, 10.0, 19.0, 29.0]
 
 
 def test_a_phase_starts_a_tenth_of_the_interval_early_rather_than_wait_for_another_batch() -> None:

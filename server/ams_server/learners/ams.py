@@ -20,7 +20,7 @@ earlier for that, so that the interval holds on average."""
 
 @dataclass(kw_only=True, eq=False)
 class AmsLearner:
-    """Keeps labelled frames and trains on mini-batches of them once every update interval."""
+    """Keeps labelled frames and trains on mini-batches of them once every update interval, more often at the start of a run."""
 
     trainer: Trainer
     buffer: TrainingBuffer
@@ -35,6 +35,7 @@ class AmsLearner:
         self.least_interval_s = 0.0
         """What the budgets need."""
         self._last_labels: UInt8Array | None = None
+        self._first_capture_us: int | None = None
         self._newest_capture_us: int | None = None
         self._trained_capture_us: int | None = None
         self._begun_us = 0.0
@@ -63,6 +64,7 @@ class AmsLearner:
         """Forget the frames and the capture clock of an earlier run."""
         self.buffer.clear()
         self._last_labels = None
+        self._first_capture_us = None
         self._newest_capture_us = None
         self._trained_capture_us = None
 
@@ -78,6 +80,8 @@ class AmsLearner:
             self._last_labels = labels
             self.buffer.add(small_image, small_labels, time_s)
         self.sampling.update(times_s[-1])
+        if self._first_capture_us is None:
+            self._first_capture_us = min(frames.capture_times_us)
         newest_us = max(frames.capture_times_us)
         self._newest_capture_us = newest_us if self._newest_capture_us is None else max(self._newest_capture_us, newest_us)
 
@@ -90,22 +94,32 @@ class AmsLearner:
         """Tell whether the update interval is over once the frames up to `newest_capture_us` have been taken."""
         if self._trained_capture_us is None:
             return True
-        early_us = 1e6 * EARLY_SHARE * self.update_interval_s
+        early_us = 1e6 * EARLY_SHARE * self._interval_s
         return newest_capture_us > self._trained_capture_us and newest_capture_us >= self._due_us - early_us
 
     @property
     def _due_us(self) -> float:
         """Capture time from which the next phase has enough to learn, once there was one."""
-        return self._begun_us + 1e6 * self.update_interval_s
+        return self._begun_us + 1e6 * self._interval_s
+
+    @property
+    def _interval_s(self) -> float:
+        """Seconds of capture time from the last phase to the next one."""
+        trained_us, first_us = self._trained_capture_us, self._first_capture_us
+        assert trained_us is not None, "nothing was learnt"
+        learnt_s = 0.0 if first_us is None else (trained_us - first_us) / 1e6
+        return max(self.pacing.interval_after(learnt_s), self.least_interval_s)
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Run one training phase on the buffer that changes at most `limit` trainable parameters."""
         result = self.trainer.train_phase(self.buffer, limit, stopping)
         newest_us = self._newest_capture_us
         assert newest_us is not None, "nothing to learn"
-        late_us = newest_us - self._due_us if self._trained_capture_us is not None else 0.0
+        begun_us = float(newest_us)
+        if self._trained_capture_us is not None and abs(newest_us - self._due_us) < 1e6 * self._interval_s:
+            begun_us = self._due_us
         self.pacing.observe(self.sampling.rate_hz)
-        self._begun_us = newest_us - (late_us if abs(late_us) < 1e6 * self.update_interval_s else 0.0)
+        self._begun_us = begun_us
         self._trained_capture_us = newest_us
         if self.novelty is not None and not result.failure:
             self.novelty.learnt(self.buffer)
