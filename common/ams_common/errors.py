@@ -42,4 +42,4 @@ class ProtocolError(AmsError):
 
 def system_reason(error: Exception) -> str:
     """Return what the system says of an OSError, or FFmpeg of its own errors: lower case, without number and file name."""
-    return str(getattr(error, "strerror", None) or error).lower()
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

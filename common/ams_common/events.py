@@ -39,7 +39,7 @@ class EventLog:
                 _require_log(path)
                 self._file = path.open("w", encoding="utf-8", buffering=1)
             except OSError as error:
-                raise ConfigurationError(f"cannot write the event log {str(path)!r}: {error.strerror}") from error
+                raise ConfigurationError(f"cannot write the event log {str(path)!r}: {system_reason(error)}") from error
 
     def write(self, event: str, **values: EventValue) -> None:
         """Append one event; `time_s` is the clock's time."""

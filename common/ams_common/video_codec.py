@@ -24,7 +24,7 @@ from av.video.reformatter import ColorRange
 
 from ams_common.bits import PictureSize
 from ams_common.classes import UInt8Array
-from ams_common.errors import CodecError
+from ams_common.errors import CodecError, system_reason
 from ams_common.messages import FrameBatch
 from ams_common.video_fit import Packets, QuantiserRange, evenly, fill, packets_bytes
 from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS, VideoFormat, can_decode
@@ -197,7 +197,7 @@ def _run_decoder(batch: FrameBatch, decoder: str) -> list[av.VideoFrame]:
             pictures += context.decode(packet)
         pictures += context.decode(None)
     except FFmpegError as error:
-        raise CodecError(f"video cannot be decoded: {error.strerror}") from error
+        raise CodecError(f"video cannot be decoded: {system_reason(error)}") from error
     _check_pictures(pictures, batch)
     return pictures
 

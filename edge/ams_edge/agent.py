@@ -43,7 +43,7 @@ from ams_edge.download import Download
 from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
-from ams_edge.link_plan import as_carried, planned_bps
+from ams_edge.link_plan import as_carried
 from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.patcher import Patcher, PatcherWorker
 from ams_edge.picture import Picture
@@ -102,6 +102,7 @@ class Agent:
         self._problem: ProblemReported | None = None
         """What the server said last when it ended a stream with an error."""
         self._slow_link = False
+        self._sampling_hz = 0.0
         self._stopping = threading.Event()
 
     def __enter__(self) -> "Agent":
@@ -255,7 +256,7 @@ class Agent:
         self._statistics.report(
             capture_time_us=frame.capture_time_us,
             version=running.version,
-            sampling_hz=self._control.sampling_hz if self._control else 0.0,
+            sampling_hz=self._sampling_hz,
             uplink_bytes=self._link.traffic.sent_bytes,
             downlink_bytes=self._link.traffic.received_bytes,
         )
@@ -264,7 +265,8 @@ class Agent:
     def _sample(self, frame: Frame) -> None:
         if self._control is None:
             return
-        control = as_carried(self._control, self._carried_share(planned_bps(self._control)))
+        control = self._carried(self._control)
+        self._sampling_hz = control.sampling_hz
         self._sampler.set_control(control)
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)
@@ -273,15 +275,15 @@ class Agent:
             self._statistics.batch_cut(newest_us, (frame.capture_time_us - newest_us) / 1e6)
             self._encoder.submit(samples, control.batch_bytes, agreed_codec(self._settings.video_codec, control))
 
-    def _carried_share(self, wanted_bps: float) -> float:
-        """Return what part of the uplink that is asked for the link carries: less than 1 where it is slower."""
-        share = self._link.usable_uplink_bps(wanted_bps) / wanted_bps
-        slow = share < 1
+    def _carried(self, control: Control) -> Control:
+        """Return what the server asks for, as far as the link carries it."""
+        carried = as_carried(control, self._link.carried_bps)
+        slow = carried != control
         if slow != self._slow_link:
             self._slow_link = slow
-            carried = f"less than {wanted_bps / 1000:.0f} kbit/s up, frames are fewer" if slow else "what is asked for again"
-            _log.info("the link carries %s", carried)
-        return share
+            what = "less than is asked for, frames are smaller or fewer" if slow else "what is asked for again"
+            _log.info("the link carries %s", what)
+        return carried
 
     def _check_threads(self) -> None:
         """Raise what ended a thread, since the agent is nothing without it.

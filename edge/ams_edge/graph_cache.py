@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ams_common.errors import system_reason
 from ams_common.layout import DIGEST_BYTES
 
 MAX_GRAPHS = 8
@@ -29,7 +30,7 @@ class GraphCache:
                 self._graphs = _bounded(_believed(file), self._graphs)
             self._delete_others()
         except OSError as error:
-            _log.warning("cannot read the graphs in %s: %s", folder, error.strerror)
+            _log.warning("cannot read the graphs in %s: %s", folder, system_reason(error))
 
     @property
     def graphs(self) -> Mapping[bytes, bytes]:
@@ -53,7 +54,7 @@ class GraphCache:
             partial.replace(self._path(digest))
             self._delete_others()
         except OSError as error:
-            _log.warning("cannot keep a graph in %s: %s", self._folder, error.strerror)
+            _log.warning("cannot keep a graph in %s: %s", self._folder, system_reason(error))
 
     def _path(self, digest: bytes) -> Path:
         return self._folder / f"{digest.hex()}{_SUFFIX}"

@@ -7,6 +7,7 @@ state belongs to the loop; other threads hand over through `call_soon_threadsafe
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Callable
 from random import Random
@@ -160,9 +161,10 @@ class Link:
         """Ask the server for other budgets than before; without a stream the next hello does, which then comes at once."""
         self._on_loop(self._change_budget, budget)
 
-    def usable_uplink_bps(self, budget_bps: float) -> float:
-        """Return what batches should be planned for: the budget, or less where the link carries less; 0 for no limit."""
-        return self._speed.usable_bps(budget_bps, self._flights.waiting)
+    @property
+    def carried_bps(self) -> float:
+        """What the uplink carries, as far as batches have shown it; infinite where that is no limit."""
+        return self._speed.usable_bps(0, self._flights.waiting) or math.inf
 
     def hold(self, budget: Budget) -> None:
         """Keep to the uplink rate of `budget`, headers included, from now on. What was overspent counts on."""
@@ -246,7 +248,9 @@ class Link:
         try:
             problem = await self._hold_stream(self._session)
         except grpc.aio.AioRpcError as error:
-            if _unexplained(error) and self._attempt < UNEXPLAINED_TRIES:
+            # A stream that was accepted has ended in any case, and its end is told.
+            if _unexplained(error) and not self._session.welcomed and self._attempt < UNEXPLAINED_TRIES:
+                _log.debug("why the call ended is not known yet: %s", error.details())
                 return self._pause_s()
             return self._lost(_failure(self._config.server, error))
         except asyncio.TimeoutError:

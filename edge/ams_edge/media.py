@@ -12,7 +12,7 @@ from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ams_common.errors import SourceError
+from ams_common.errors import SourceError, system_reason
 
 OPEN_TIMEOUT_S = 10.0
 """A camera on a network answers within this time or counts as not there; waking cameras take several seconds."""
@@ -75,7 +75,7 @@ class Media:
                 except InvalidDataError:
                     damaged += 1
         except (FFmpegError, OSError) as error:
-            raise SourceError(f"reading {self.name!r} broke off: {_reason(error)}") from error
+            raise SourceError(f"reading {self.name!r} broke off: {system_reason(error)}") from error
         finally:
             if damaged:
                 _log.warning("%d packets of %s were damaged and left out", damaged, self.name)
@@ -143,19 +143,15 @@ def _is_live(source: str, container: InputContainer) -> bool:
 
 def _refusal(source: str, error: Exception) -> str:
     if _is_url(source):
-        return f"cannot open {_without_password(source)!r}: {_reason(error)}; is the address right, and is the camera on?"
+        return f"cannot open {_without_password(source)!r}: {system_reason(error)}; is the address right, and is the camera on?"
     if isinstance(error, FileNotFoundError):
         kind = "camera" if source.startswith("/dev/") else "video file"
         return f"there is no {kind} {source!r}"
     if isinstance(error, InvalidDataError):
         return f"{source!r} is not a video"
     if _is_device(source):
-        return f"cannot open {source!r} as a camera: {_reason(error)}"
-    return f"cannot open video {source!r}: {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+        return f"cannot open {source!r} as a camera: {system_reason(error)}"
+    return f"cannot open video {source!r}: {system_reason(error)}"
 
 
 def _without_password(source: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]  # it has neither stubs nor a py.typed marker
 
-from ams_common.errors import ModelError
+from ams_common.errors import ModelError, system_reason
 from ams_common.layout import Float32Array
 from ams_edge.runtime_config import ProviderName, RuntimeConfig
 
@@ -74,7 +74,7 @@ class Backend:
                 self._open(graph, options)
                 return path.read_bytes()
         except OSError as error:
-            raise ModelError(f"cannot write the optimised graph to a temporary file: {error.strerror}") from error
+            raise ModelError(f"cannot write the optimised graph to a temporary file: {system_reason(error)}") from error
 
     def open_optimised(self, graph: bytes) -> Session:
         """Return a session that runs a graph of `optimise` as it is.

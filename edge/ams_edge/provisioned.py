@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ams_common.errors import AmsError, ConfigurationError
+from ams_common.errors import AmsError, ConfigurationError, system_reason
 from ams_common.model_file import StoredModel, read_model
 
 
@@ -20,7 +20,7 @@ def read_provisioned(path: Path, *, student: str, class_set: str) -> StoredModel
     try:
         model = read_model(path)
     except OSError as error:
-        raise ConfigurationError(f"cannot read --model {str(path)!r}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read --model {str(path)!r}: {system_reason(error)}") from error
     except AmsError as error:
         raise ConfigurationError(f"--model {str(path)!r} is no whole file of ams-server provision: {error}") from error
     manifest = model.manifest

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from ams_common.clock import Clock
-from ams_common.errors import AmsError, ConfigurationError
+from ams_common.errors import AmsError, ConfigurationError, system_reason
 from ams_common.model_file import StoredModel, read_model, write_model
 from ams_common.session.greeting import START_VERSION
 from ams_common.settings import PartConfig
@@ -46,7 +46,7 @@ class ModelStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"cannot make the model folder {str(folder)!r}: {error.strerror}") from error
+            raise ConfigurationError(f"cannot make the model folder {str(folder)!r}: {system_reason(error)}") from error
         if not os.access(folder, os.W_OK):
             raise ConfigurationError(f"cannot write to the model folder {str(folder)!r}")
         self.path = folder / _FILE_NAME
@@ -92,7 +92,7 @@ class ModelStore:
         try:
             write_model(self.path, self._pending)
         except OSError as error:
-            _log.warning("cannot store the model in %s: %s", self.path, error.strerror)
+            _log.warning("cannot store the model in %s: %s", self.path, system_reason(error))
             return
         self._bundle_on_disk = self._pending.manifest.bundle_digest
         self._pending = None
@@ -105,7 +105,7 @@ class ModelStore:
         try:
             write_model(self._start_path, model)
         except OSError as error:
-            _log.warning("cannot store the model in %s: %s", self._start_path, error.strerror)
+            _log.warning("cannot store the model in %s: %s", self._start_path, system_reason(error))
 
 
 def _read(path: Path) -> StoredModel | None:
@@ -125,4 +125,4 @@ def _put_aside(path: Path, aside: Path) -> None:
     try:
         path.replace(aside)
     except OSError as error:
-        _log.warning("cannot rename %s: %s", path, error.strerror)
+        _log.warning("cannot rename %s: %s", path, system_reason(error))

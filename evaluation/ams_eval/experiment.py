@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ams_common.clock import Clock
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_common.layout import DIGEST_BYTES
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Outcome, SettingValue
@@ -216,7 +216,7 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
     except OSError as error:
-        raise ConfigurationError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {str(path)!r}: {system_reason(error)}") from error
 
 
 def _plain(value: Any) -> SettingValue:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ams_common.classes import STREET7, ClassSet, UInt8Array
 from ams_common.clock import SystemClock
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_common.iou import mean_iou
 from ams_edge.camera import CameraConfig, open_camera
 from ams_edge.frame import Frame
@@ -94,7 +94,7 @@ def read_index(folder: Path) -> tuple[Shown, ...]:
         with (folder / INDEX_NAME).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise ConfigurationError(f"the edge wrote no labels to {str(folder)!r}: {error.strerror}") from error
+        raise ConfigurationError(f"the edge wrote no labels to {str(folder)!r}: {system_reason(error)}") from error
     if not rows:
         raise ConfigurationError(f"the edge wrote no labels to {str(folder)!r}")
     return tuple(

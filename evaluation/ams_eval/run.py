@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ams_common.clock import SystemClock
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_common.settings import CommandSettings, configure_logging, load_settings
 from ams_eval.console import table_console
 from ams_eval.experiment import Laboratory
@@ -119,7 +119,7 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"cannot make the folder {str(out)!r} of --out: {error.strerror}") from error
+        raise ConfigurationError(f"cannot make the folder {str(out)!r} of --out: {system_reason(error)}") from error
 
 
 class Runner:

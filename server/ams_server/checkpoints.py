@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ams_common.durable import sync_folder
-from ams_common.errors import ConfigurationError, ModelError
+from ams_common.errors import ConfigurationError, ModelError, system_reason
 from ams_common.layout import DIGEST_BYTES
 from ams_common.messages import ModelManifest
 from ams_common.settings import PartConfig
@@ -88,7 +88,9 @@ class CheckpointStore:
             _write_file(probe, b"\0")
             probe.unlink()
         except OSError as error:
-            raise ConfigurationError(f"cannot keep sessions in --state-folder {str(folder)!r}: {error.strerror}") from error
+            raise ConfigurationError(
+                f"cannot keep sessions in --state-folder {str(folder)!r}: {system_reason(error)}"
+            ) from error
 
     def path(self, device_id: str) -> Path:
         """Return the file of a device."""
@@ -136,7 +138,7 @@ class CheckpointStore:
         try:
             path.replace(aside)
         except OSError as error:
-            _log.warning("cannot rename %s: %s", path, error.strerror)
+            _log.warning("cannot rename %s: %s", path, system_reason(error))
 
     def _read(self, path: Path, device_id: str) -> State:
         size = path.stat().st_size

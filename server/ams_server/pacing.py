@@ -26,8 +26,8 @@ class PacingConfig(PartConfig):
     adaptive_pacing: bool = True
     """Lengthen the interval by 2 s at a time, up to six times its value, while the scene stands still."""
     early_phases: bool = True
-    """At the start of a run train as soon as there is as much new to learn from as there was before, instead of waiting for the
-    interval: two or three phases more."""
+    """At the start of a run, the device's or the server's, train as soon as there is as much new to learn from as there was
+    before, until that takes longer than the interval: three phases more at 10 s, one more for each doubling."""
 
 
 class PacingController:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic_settings import SettingsConfigDict
 
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_common.layout import weights_digest
 from ams_common.model_file import StoredModel, write_model
 from ams_common.session.greeting import START_VERSION
@@ -67,5 +67,5 @@ def provision(settings: ProvisionSettings) -> StoredModel:
     try:
         write_model(settings.out, model)
     except OSError as error:
-        raise ConfigurationError(f"cannot write --out {str(settings.out)!r}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot write --out {str(settings.out)!r}: {system_reason(error)}") from error
     return model

@@ -182,9 +182,11 @@ class Spending:
         if wished.frame_bits >= wished.wanted_bits:
             return wished
         slower_hz = max(wishes.least_sampling_hz, wishes.sampling_hz * wished.frame_bits / wished.wanted_bits)
-        references_bps = {wishes.reference_uplink_bps(hz) for hz in (slower_hz, wishes.sampling_hz)}
-        # A learner whose reference falls with the number of frames has no more bits for each of fewer.
-        return self._batches_at(slower_hz, wishes) if self.budget.uplink_bps or len(references_bps) == 1 else wished
+        slower_bps, wished_bps = map(wishes.reference_uplink_bps, (slower_hz, wishes.sampling_hz))
+        if not self.budget.uplink_bps and slower_bps < wished_bps:
+            # Fewer frames would have no more bits each.
+            return wished
+        return self._batches_at(slower_hz, wishes)
 
     def _batches_at(self, sampling_hz: float, wishes: Wishes) -> _Batches:
         # Where frames are more seldom than updates should be, an update waits for the next frame.

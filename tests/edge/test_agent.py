@@ -21,6 +21,7 @@ from ams_common.errors import ConfigurationError, SourceError
 from ams_common.events import read_events
 from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
+from ams_common.link_speed import SHARE
 from ams_common.messages import Budget, Control, Update
 from ams_common.model_file import StoredModel, write_model
 from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
@@ -31,6 +32,7 @@ from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
+from ams_edge.link_plan import MOST_STRETCHED, as_carried
 from ams_edge.media import Media
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore
@@ -439,7 +441,9 @@ def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
         agent._link._speed.observe(Flight(wire_bytes=10_000, duration_s=40.0))
         for index in range(200):
             agent._sample(Frame(picture, index=index, capture_time_s=index / 10))
-    # A link of 2 kbit/s, of which 85 % are planned for, takes 4 kB in ten seconds at most, and frames become fewer first.
+        # A link of 2 kbit/s, of which 85 % are planned for, takes 4 kB in ten seconds at most, and frames become fewer first.
+        # What statistics report is what is sampled, not what the server asks for.
+        assert agent._sampling_hz == pytest.approx(CONTROL.sampling_hz / MOST_STRETCHED)
     assert submitted == [(2, LEAST_BATCH_BYTES), (4, LEAST_BATCH_BYTES)], "the first batch is cut at once"
 
 
@@ -483,22 +487,23 @@ def test_frames_become_fewer_on_a_link_that_is_slower_than_what_is_asked_for(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
+    asked = replace(CONTROL, sampling_hz=1.0, batch_interval_s=1.0, batch_bytes=24_000, worthwhile_frame_bytes=10_000)
+    seldom = replace(asked, sampling_hz=0.1, batch_interval_s=10.0, batch_bytes=10_000)
     with Agent(make_settings(1, uplink_kbps=200)) as agent:
-        assert agent._carried_share(200_000) == 1.0
+        assert agent._carried(asked) is asked
         agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, waited_s=1.0))
-        usable_bps = agent._link.usable_uplink_bps(200_000)
-        assert usable_bps < 50_000
-        assert agent._carried_share(200_000) == usable_bps / 200_000
-        assert agent._carried_share(40_000) == 1.0, "the budget is larger, but no more is asked for"
-        assert agent._carried_share(200_000) < 1.0
+        assert agent._carried(asked) == as_carried(asked, SHARE * 50_000)
+        assert agent._carried(asked).sampling_hz < 0.6
+        assert agent._carried(seldom) == seldom, "the budget is larger, but no more is asked for"
+        assert agent._carried(asked) != asked
         for _ in range(3):
             agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=0.1))
-        assert agent._carried_share(200_000) == 1.0
+        assert agent._carried(asked) is asked
     told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
     assert (
         told
         == [
-            "the link carries less than 200 kbit/s up, frames are fewer",
+            "the link carries less than is asked for, frames are smaller or fewer",
             "the link carries what is asked for again",
         ]
         * 2

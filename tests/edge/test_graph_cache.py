@@ -84,4 +84,4 @@ def test_a_disk_that_refuses_costs_a_line(
     cache = GraphCache(tmp_path)
     cache.keep(graph(1))
     assert kept(cache) == [graph(1)]
-    assert "No space left on device" in caplog.text
+    assert "no space left on device" in caplog.text

@@ -529,6 +529,17 @@ def test_a_write_that_fails_does_not_hide_why_the_call_has_ended(hidden: int, mo
     assert ("--admin-listen" in event.reason) == (hidden <= UNEXPLAINED_TRIES)
 
 
+def test_the_end_of_a_stream_that_was_accepted_is_told_even_if_unexplained(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(link: Link, session: ClientSession) -> None:
+        raise rpc_error(grpc.StatusCode.INTERNAL, "Internal error from Core", 'Failed "execute_batch": (send,)')
+
+    monkeypatch.setattr(Link, "_hold_stream", fail)
+    monkeypatch.setattr(ClientSession, "welcomed", True)
+    monkeypatch.setattr(link_module, "UNEXPLAINED_TRIES", 10**9)
+    with running_link(1) as (_, events):
+        events.wait_count(Disconnected)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

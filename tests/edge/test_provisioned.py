@@ -21,7 +21,7 @@ def test_the_model_of_a_file(path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot read --model '.*none\.ams': No such file or directory$"):
+    with pytest.raises(ConfigurationError, match=r"cannot read --model '.*none\.ams': no such file or directory$"):
         read_provisioned(tmp_path / "none.ams", student="", class_set="")
 
 

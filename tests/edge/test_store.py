@@ -159,7 +159,7 @@ def test_a_disk_that_refuses_keeps_the_old_model_and_a_later_write_succeeds(
         patch.setattr("os.fsync", full)
         store.offer(later(model, 2))
         store.flush()
-    assert "No space left on device" in caplog.text
+    assert "no space left on device" in caplog.text
     assert version_on_disk(tmp_path) == 1
     clock.advance_to(2 * INTERVAL_S)
     store.flush_if_due()

@@ -6,6 +6,7 @@ import pytest
 from tests.evaluation.replays import RATE_HZ, SECONDS, stage, truth
 from tests.server.session_support import ColourTeacher, small_model
 
+from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.clock import ManualClock
 from ams_common.errors import CodecError
 from ams_common.iou import confusion_matrix, mean_iou
@@ -13,6 +14,7 @@ from ams_common.layout import weights_digest
 from ams_common.link_speed import SHARE
 from ams_common.messages import FrameBatch
 from ams_edge.encoder import BatchEncoder
+from ams_edge.link_plan import MOST_STRETCHED
 from ams_edge.sampler import Sample
 from ams_eval.outcome import TrafficKind, Transfer
 from ams_eval.replay.device import Shown, starting_state
@@ -148,6 +150,21 @@ def test_a_slow_uplink_delays_the_updates() -> None:
     assert max(update.upload_s for update in slow.journal.updates) > 1
     for update in slow.journal.updates:
         assert update.time_s == pytest.approx(update.newest_capture_s + update.wait_s + update.upload_s)
+
+
+def test_frames_are_as_few_and_small_as_a_slow_link_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    on, encoded = stage(seconds=30, network=NetworkConfig(link="up=1kbit")), BatchEncoder.encode
+    targets: list[int] = []
+
+    def encode(self: BatchEncoder, samples: Sequence[Sample], target_bytes: int, video_codec: str) -> FrameBatch:
+        targets.append(target_bytes)
+        return encoded(self, samples, target_bytes, video_codec)
+
+    monkeypatch.setattr(BatchEncoder, "encode", encode)
+    list(adaptation.label(on))
+    asked, *_, carried = targets
+    assert carried == LEAST_BATCH_BYTES < asked / 4
+    assert len(targets) <= 30 / MOST_STRETCHED + 2
 
 
 def test_updates_are_as_small_as_a_slow_link_needs_once_it_is_known() -> None:

@@ -124,7 +124,7 @@ def test_a_file_is_read_and_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match=r"mine.toml': it is no text"):
         read_sweep(str(path))
-    with pytest.raises(ConfigurationError, match=r"cannot read sweep file '/none.toml': No such file"):
+    with pytest.raises(ConfigurationError, match=r"cannot read sweep file '/none.toml': no such file"):
         read_sweep("/none.toml")
 
 

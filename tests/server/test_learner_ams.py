@@ -120,7 +120,12 @@ def test_at_the_start_a_phase_is_due_once_there_is_as_much_new_as_there_was_befo
     assert phase_times_s(learner, times_s) == [103.0, 106.0, 112.0, 121.0, 131.0, 141.0], "after 2, 3, 6, 9 s and then 10 s"
     assert trainer.phases[:3] == [(100.0, 101.0), (100.0, 101.0, 102.0, 103.0), tuple(100.0 + i for i in range(7))]
     learner.start_run()
-    assert phase_times_s(learner, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]) == [0.0, 2.0, 4.0], "another run starts anew"
+    assert phase_times_s(learner, [500.0 + time_s for time_s in range(7)]) == [500.0, 502.0, 504.0], "another run starts anew"
+
+
+def test_at_the_start_a_late_phase_is_not_made_up_for() -> None:
+    learner, _ = make_learner(early_phases=True)
+    assert phase_times_s(learner, [0.0, 3.5, 6.5, 7.5, 14.0, 15.5, 25.0, 35.0]) == [0.0, 3.5, 7.5, 15.5, 25.0, 35.0]
 
 
 def test_at_the_start_phases_come_no_faster_than_the_budgets_let_updates_go() -> None:

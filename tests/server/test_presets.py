@@ -33,6 +33,7 @@ def test_the_published_method() -> None:
     assert (paper.selection, paper.first_selection, paper.restore_between_phases) == ("gradient_guided", "random", False)
     assert (paper.sampling_rule, paper.min_sampling_hz, paper.max_sampling_hz) == ("loss", 0.1, 1.0)
     assert paper.worthwhile_bits == 0
+    assert not paper.early_phases
     assert paper.codec == "mask-float16"
     assert (paper.class_balance, paper.recency_s, paper.learning_rate_boost, paper.sparsity_boost) == (0, 0, 1, 0)
 

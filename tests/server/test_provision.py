@@ -54,7 +54,7 @@ def test_what_is_wrong_is_one_line(arguments: list[str], message: str) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot write --out '.*': Is a directory"):
+    with pytest.raises(ConfigurationError, match=r"cannot write --out '.*': is a directory"):
         provision("--out", str(tmp_path))
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ams_common.framing import receipt_bytes, sent_bytes
-from ams_common.messages import Applied, BatchReceived, Control, FrameBatch, Update
+from ams_common.messages import MAX_BATCH_BYTES, Applied, BatchReceived, Control, FrameBatch, Update
 from ams_common.video_formats import VIDEO_FORMATS
 from ams_common.wire import MAX_BPS, client_message_to_proto, server_message_to_proto
 from ams_common.wire_checks import MAX_COUNT, MAX_TIME_US
@@ -63,6 +63,7 @@ def test_no_update_and_no_answer_is_larger_than_is_planned_for() -> None:
         video_codecs=tuple(VIDEO_FORMATS),
         uplink_bps=MAX_BPS,
         downlink_bps=MAX_BPS,
+        worthwhile_frame_bytes=MAX_BATCH_BYTES,
     )
     assert server_message_to_proto(control).ByteSize() <= CONTROL_BYTES
 

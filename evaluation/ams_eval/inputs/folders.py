@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from ams_common.errors import ConfigurationError, SourceError
+from ams_common.errors import ConfigurationError, SourceError, system_reason
 from ams_edge.frame import Frame
 from ams_edge.media import SHORTEST_GAP_S
 from ams_eval.inputs.frame_range import FrameRange, positions
@@ -127,4 +127,4 @@ def _digest(chosen: Sequence[tuple[Path, float]]) -> str:
     try:
         return identity_of("frames", *(f"{file_digest(file)} {round(time_s * 1e6)}" for file, time_s in chosen))
     except OSError as error:
-        raise SourceError(f"frame {str(error.filename)!r} cannot be read: {error.strerror}") from error
+        raise SourceError(f"frame {str(error.filename)!r} cannot be read: {system_reason(error)}") from error

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ams_common.classes import IGNORE, ClassSet, UInt8Array
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_edge.frame import Frame
 from ams_eval.inputs.frame_range import FrameRange
 from ams_eval.inputs.naming import in_natural_order
@@ -181,4 +181,4 @@ def _files_digest(files: Sequence[Path | None], classes: ClassSet) -> str:
     try:
         return identity_of("images", classes.names, *(file and file_digest(file) for file in files))
     except OSError as error:
-        raise ConfigurationError(f"label image {str(error.filename)!r} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"label image {str(error.filename)!r} cannot be read: {system_reason(error)}") from error

@@ -1,6 +1,7 @@
 """The sending half of a device in a replay: the product's sampler, encoder and outbox, driven by virtual time."""
 
 import logging
+import math
 from collections.abc import Callable
 
 from ams_common.budget import TokenBucket, allowance
@@ -13,7 +14,7 @@ from ams_common.wire import client_message_from_proto, client_message_to_proto
 from ams_edge.encoder import BatchEncoder, agreed_codec
 from ams_edge.frame import Frame
 from ams_edge.link import LinkConfig
-from ams_edge.link_plan import as_carried, planned_bps
+from ams_edge.link_plan import as_carried
 from ams_edge.sampler import Sample, Sampler
 from ams_eval.replay.journal import wire_bytes
 from ams_eval.replay.link import Link
@@ -70,8 +71,7 @@ class Uplink:
 
     def offer(self, frame: Frame) -> None:
         """Sample `frame` if one is due, and send a batch if its interval is over."""
-        wanted_bps = planned_bps(self._control)
-        control = as_carried(self._control, self._speed.usable_bps(wanted_bps, self._flights.waiting) / wanted_bps)
+        control = as_carried(self._control, self._speed.usable_bps(0, self._flights.waiting) or math.inf)
         self._sampler.set_control(control)
         self._sampler.offer(frame)
         samples = self._sampler.cut(frame.capture_time_s)

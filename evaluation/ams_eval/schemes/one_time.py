@@ -16,7 +16,6 @@ from ams_eval.schemes.base import Stage
 from ams_server.buffer import TrainingBuffer
 from ams_server.edge_session import EdgeSession
 from ams_server.learners.ams import AmsLearner
-from ams_server.learners.base import LabelledFrames
 from ams_server.learners.factory import buffer_capacity
 from ams_server.pacing import PacingController
 from ams_server.sampling import SamplingController
@@ -52,24 +51,12 @@ class OneTimeLearner(AmsLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._first_capture_us: int | None = None
         self._learnt = False
 
     @property
     def sampling_hz(self) -> float:
         """Frames per second of capture time that the device should send now."""
         return NEVER_HZ if self._learnt else super().sampling_hz
-
-    def start_run(self) -> None:
-        """Forget the frames and the capture clock of an earlier run."""
-        super().start_run()
-        self._first_capture_us = None
-
-    def take(self, frames: LabelledFrames) -> None:
-        """Put the frames of a batch into the buffer."""
-        super().take(frames)
-        if self._first_capture_us is None:
-            self._first_capture_us = min(frames.capture_times_us)
 
     def due_after(self, newest_capture_us: int) -> bool:
         """Tell whether the span is over, which it is once; again with the next batch if training failed."""

@@ -26,7 +26,7 @@ import tomllib
 from pydantic import ValidationError
 
 from ams_common.command_line import flag
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, system_reason
 from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.runner import ExperimentConfig, given_of
 from ams_eval.schemes.registry import parse_scheme
@@ -100,7 +100,7 @@ def read_sweep(name: str) -> Sweep:
         try:
             return parse_sweep(Path(name).read_text(encoding="utf-8"), name)
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = system_reason(error) if isinstance(error, OSError) else "it is no text"
             raise ConfigurationError(f"cannot read sweep file {name!r}: {reason}") from error
     ready = ready_sweeps()
     if name not in ready:

@@ -102,22 +102,25 @@ class AmsLearner:
         """Capture time from which the next phase has enough to learn, once there was one."""
         return self._begun_us + 1e6 * self._interval_s
 
+    def _holds_on_average(self, newest_us: int) -> bool:
+        """Tell whether the next interval counts from when this phase was due: not after a pause, nor at the start of a run."""
+        if self._trained_capture_us is None or self._interval_s < self.update_interval_s:
+            return False
+        return abs(newest_us - self._due_us) < 1e6 * self._interval_s
+
     @property
     def _interval_s(self) -> float:
         """Seconds of capture time from the last phase to the next one."""
         trained_us, first_us = self._trained_capture_us, self._first_capture_us
-        assert trained_us is not None, "nothing was learnt"
-        learnt_s = 0.0 if first_us is None else (trained_us - first_us) / 1e6
-        return max(self.pacing.interval_after(learnt_s), self.least_interval_s)
+        assert trained_us is not None and first_us is not None, "nothing was learnt"  # noqa: PT018
+        return max(self.pacing.interval_after((trained_us - first_us) / 1e6), self.least_interval_s)
 
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Run one training phase on the buffer that changes at most `limit` trainable parameters."""
         result = self.trainer.train_phase(self.buffer, limit, stopping)
         newest_us = self._newest_capture_us
         assert newest_us is not None, "nothing to learn"
-        begun_us = float(newest_us)
-        if self._trained_capture_us is not None and abs(newest_us - self._due_us) < 1e6 * self._interval_s:
-            begun_us = self._due_us
+        begun_us = self._due_us if self._holds_on_average(newest_us) else float(newest_us)
         self.pacing.observe(self.sampling.rate_hz)
         self._begun_us = begun_us
         self._trained_capture_us = newest_us
