@@ -30,7 +30,7 @@ def update_limit_bytes(inflow_bytes: float, room_bytes: float) -> int:
 
     Less where the bucket has only `room_bytes` beside its reserve; where that is overspent at least WORTHWHILE_UPDATE_BYTES,
     which then wait. What is saved up stays for other messages: updates that took it would exceed their rate for as long as a
-    slow link's burst lasts, a minute.
+    slow link's burst lasts, a minute. Those of the start of a run, which come more often, live on it.
     """
     least_bytes = min(WORTHWHILE_UPDATE_BYTES, largest_payload_bytes(inflow_bytes))
     return max(least_bytes, largest_payload_bytes(min(room_bytes, inflow_bytes)))
