@@ -199,7 +199,8 @@ class Spending:
         allowed = allowance(self.budget.uplink_bps or round(uplink_bps), self.budget.downlink_bps)
         # All answers to an update may go just before a batch, and then are missing from the bucket.
         most_bytes = _large_message_bytes(allowed) - answers_bytes
-        longest_bits = max(LONGEST_FRAME_S * uplink_bps, 8 * LEAST_BURST_BYTES * (1 - RESERVE_FRACTION))
+        budget_bps = self.budget.uplink_bps or uplink_bps
+        longest_bits = max(LONGEST_FRAME_S * budget_bps, 8 * LEAST_BURST_BYTES * (1 - RESERVE_FRACTION))
         wanted_bits = min(self.frame_size.wanted_bits(uplink_bps), longest_bits)
         wanted_bytes = min(math.ceil(wanted_bits / 8), largest_video_bytes(most_bytes, 1))
         # A byte more than that, which rounding may take.
