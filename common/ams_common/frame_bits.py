@@ -6,7 +6,7 @@ frame every second.
 
 UPLOAD_S = 3.0
 """Longest upload of a frame that has more bits than are worthwhile: on a link as slow as the rate it is late by that much."""
-GOOD_SHARE = 2.0
+GOOD_FACTOR = 2.0
 """More than so many times the worthwhile bits are for more frames."""
 
 
@@ -14,6 +14,6 @@ def wanted_bits(worthwhile_bits: float, bps: float) -> float:
     """Return the bits that a frame should have, where all frames together have `bps` bit/s.
 
     That is what the rate brings in UPLOAD_S, but no less than `worthwhile_bits`, however long they take, and no more than
-    GOOD_SHARE times as many.
+    GOOD_FACTOR times as many.
     """
-    return min(max(worthwhile_bits, UPLOAD_S * bps), GOOD_SHARE * worthwhile_bits)
+    return min(max(worthwhile_bits, UPLOAD_S * bps), GOOD_FACTOR * worthwhile_bits)

@@ -26,7 +26,7 @@ def as_carried(control: Control, carried_bps: float) -> Control:
     frame_s = stretched * control.batch_interval_s / frames
     # Fewer frames in about the same time, but as many as make a batch worth sending.
     fewest = math.ceil(least_bits / max(carried_bps * frame_s, 1e-9))
-    together = min(frames, max(1, round(frames / stretched), fewest))
+    together = min(frames, max(round(frames / stretched), fewest))
     carried_bits = carried_bps * together * frame_s
     # A frame that comes seldom would be late with all that the link carries until the next one.
     prompt_bits = carried_bits if together > 1 else max(kept_bits, UPLOAD_S * carried_bps)

@@ -81,6 +81,11 @@ def test_a_budget_whose_batches_are_tiny_keeps_them() -> None:
     assert as_carried(tiny, 400) == replace(tiny, sampling_hz=1.0, batch_interval_s=2.0)
 
 
+def test_a_batch_of_less_than_a_frame_counts_as_one() -> None:
+    sparse = replace(CONTROL, sampling_hz=0.1, batch_interval_s=1.0)
+    assert as_carried(sparse, 19_200) == replace(sparse, batch_bytes=LEAST_BATCH_BYTES)
+
+
 @st.composite
 def controls(draw: st.DrawFn) -> Control:
     """Return what servers may ask for."""

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ams_common.errors import ModelError
 from ams_server.pacing import PacingConfig, PacingController
 
 
@@ -49,6 +51,24 @@ def test_a_fixed_interval_stays() -> None:
     assert intervals([0.1] * 5, update_interval_s=7.0, adaptive_pacing=False) == [7] * 5
 
 
+def test_at_the_start_as_much_is_new_as_there_was_before() -> None:
+    controller = PacingController(PacingConfig(update_interval_s=10))
+    assert [controller.interval_after(learnt_s) for learnt_s in (0.0, 1.0, 2.0, 3.0, 6.0, 9.9)] == [2, 2, 2, 3, 6, 9.9]
+    assert [controller.interval_after(learnt_s) for learnt_s in (10.0, 12.0, 3600.0)] == [10] * 3
+
+
+def test_early_phases_are_no_further_apart_than_others() -> None:
+    assert PacingController(PacingConfig(update_interval_s=1.5)).interval_after(0.0) == 1.5
+    fixed = PacingController(PacingConfig(update_interval_s=10, early_phases=False))
+    assert [fixed.interval_after(learnt_s) for learnt_s in (0.0, 3.0, 60.0)] == [10] * 3
+
+
+def test_the_pace_slows_down_after_early_phases_too() -> None:
+    controller = PacingController(PacingConfig(update_interval_s=10))
+    controller.observe(0.1)
+    assert [controller.interval_after(learnt_s) for learnt_s in (3.0, 11.0, 40.0)] == [3, 11, 12]
+
+
 def test_an_interval_of_zero_is_refused() -> None:
     with pytest.raises(ValidationError):
         PacingConfig(update_interval_s=0)
@@ -78,3 +98,22 @@ def test_a_state_is_kept_within_the_configuration_it_comes_to() -> None:
         after = PacingController(config)
         after.load_state(before.state())
         assert after.interval_s == expected_s
+
+
+def test_only_the_last_rates_are_kept_and_fewer_than_that_are_enough() -> None:
+    before = PacingController(PacingConfig(update_interval_s=10))
+    before.observe(0.1)
+    after = PacingController(PacingConfig(update_interval_s=10))
+    after.load_state(before.state())
+    assert after.state()["rates_hz"].tolist() == [0.1]
+
+
+def test_a_state_without_its_parts_or_with_too_many_is_refused() -> None:
+    state = PacingController(PacingConfig()).state()
+    for broken in (
+        {name: value for name, value in state.items() if name != "rates_hz"},
+        {**state, "rates_hz": np.full(6, 0.1)},
+        {**state, "slow": np.array(2)},
+    ):
+        with pytest.raises(ModelError):
+            PacingController(PacingConfig()).load_state(broken)
