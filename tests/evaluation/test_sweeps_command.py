@@ -94,6 +94,20 @@ def test_what_failed_is_told_and_the_others_are_finished(original: Made) -> None
     assert f"numbers: {original.database}" in original.shown
 
 
+def test_curves_are_drawn_as_a_page_and_as_pictures(original: Made) -> None:
+    assert f"curves: {original.out / 'sweep.html'}" in original.shown
+    page = (original.out / "sweep.html").read_text(encoding="utf-8")
+    assert "<h1>mine</h1>" in page
+    assert "2 curves on film, one seed" in page
+    picture = (original.out / "figures/down_kbps.svg").read_text(encoding="utf-8")
+    ((small, small_kbps), (large, large_kbps)) = original.query(
+        "SELECT 100 * miou_window, down_kbps FROM runs JOIN settings USING (run_id)"
+        " WHERE settings.name = 'fraction' AND scheme = 'ams' ORDER BY value"
+    )
+    for value, miou, kbps in ((0.05, small, small_kbps), (0.3, large, large_kbps)):
+        assert f"<title>ams, {value}: {miou:.1f} % at {kbps:.3g} kbit/s</title>" in picture
+
+
 def test_the_table_shows_each_combination(original: Made) -> None:
     rows = [line.split() for line in original.shown.splitlines() if line.strip().startswith(("ams", "none"))]
     assert [row[:2] for row in rows[:2]] == [["ams", "0.05"], ["ams", "0.3"]]
@@ -219,9 +233,11 @@ def test_what_was_finished_is_kept_when_the_rest_is_broken_off(made: Made, monke
 def test_too_many_runs_get_no_page(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "run_jobs", pretend("", "no", "no")[1])
     monkeypatch.setattr(command, "MOST_REPORTED", 2)
-    (made.out / "report.html").unlink()
+    for name in ("report.html", "sweep.html"):
+        (made.out / name).unlink()
     command.run(made.arguments)
     assert not (made.out / "report.html").exists()
+    assert (made.out / "sweep.html").exists(), "curves hold any number of runs"
 
 
 def test_processes_share_the_cores(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

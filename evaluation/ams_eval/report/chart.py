@@ -16,6 +16,7 @@ _LEAST_SCALE = 0.72
 """A page scrolls a drawing sideways rather than shrink it further."""
 _PIXELS_PER_TICK_X, _PIXELS_PER_TICK_Y = 90, 42
 _ROW_PIXELS, _LINE_PIXELS, _LETTER_PIXELS = 10, 15, 7
+_KEY_ROW_PIXELS, _KEY_STROKE_PIXELS, _KEY_GAP_PIXELS = 20, 20, 26
 
 
 class Span(NamedTuple):
@@ -63,6 +64,8 @@ class Chart:
     width: int = WIDE
     tick_rows: int = 0
     """Rows of strokes below the plot; without any, strokes stand on its foot."""
+    keys: Sequence[tuple[str, str]] = ()
+    """Below all else, which makes the drawing higher: the CSS class of a line and its name."""
     _parts: list[str] = field(default_factory=list)
 
     def band(self, start: float, end: float, name: str, *, shaded: bool) -> None:
@@ -98,6 +101,10 @@ class Chart:
         self._parts.append(f'<path class="level {style}" d="M{LEFT} {height:.1f}H{self.width - RIGHT}"/>')
         self._text(self.width - RIGHT - 4, height - 5, name, "end", f"note {style}")
 
+    def note(self, text: str) -> None:
+        """Write a remark at the foot of the plot, on the right."""
+        self._text(self.width - RIGHT - 4, self._foot - 8, text, "end", "note")
+
     def upright(self, x: float, style: str) -> None:
         """Draw a dashed line from the foot to the top."""
         self._parts.append(f'<path class="level {style}" d="M{self._x(x):.1f} {self._foot}V{TOP}"/>')
@@ -112,6 +119,11 @@ class Chart:
     def speck(self, x: float, y: float, style: str) -> None:
         """Mark a point without a name."""
         self._parts.append(f'<circle class="speck {style}" cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3"/>')
+
+    def mark(self, x: float, y: float, style: str, hint: str) -> None:
+        """Mark a point of a line; `hint` shows under the pointer."""
+        place = f'cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="4.5"'
+        self._parts.append(f'<circle class="dot {style}" {place}><title>{html.escape(hint)}</title></circle>')
 
     def dots(self, dots: Sequence[Dot]) -> None:
         """Mark points with their names beside them, moved down where they would cover each other or a point."""
@@ -142,10 +154,33 @@ class Chart:
     def svg(self) -> str:
         """Return the drawing as an SVG element."""
         name = html.escape(self.title, quote=True)
-        body = "".join(self._parts)
+        body, rows = "".join(self._parts), self._key_rows()
         least = f"min-width:{_LEAST_SCALE * self.width:.0f}px"
-        start = f'<svg viewBox="0 0 {self.width} {self.height}" style="{least}" role="img" xmlns="http://www.w3.org/2000/svg">'
-        return f"{start}<title>{name}</title>{self._grid()}{body}</svg>"
+        box = f"0 0 {self.width} {self.height + _KEY_ROW_PIXELS * len(rows)}"
+        start = f'<svg viewBox="{box}" style="{least}" role="img" xmlns="http://www.w3.org/2000/svg">'
+        return f"{start}<title>{name}</title>{self._grid()}{body}{self._key(rows)}</svg>"
+
+    def _key_rows(self) -> list[list[tuple[float, str, str]]]:
+        """Return the rows of the key: for each entry where it starts, its style and its name."""
+        rows: list[list[tuple[float, str, str]]] = []
+        free = math.inf
+        for style, name in self.keys:
+            length = _KEY_STROKE_PIXELS + 6 + _LETTER_PIXELS * len(name)
+            if free + length > self.width - RIGHT:
+                rows.append([])
+                free = float(LEFT)
+            rows[-1].append((free, style, name))
+            free += length + _KEY_GAP_PIXELS
+        return rows
+
+    def _key(self, rows: Sequence[Sequence[tuple[float, str, str]]]) -> str:
+        parts = []
+        for index, row in enumerate(rows):
+            y = self.height + _KEY_ROW_PIXELS * index + 8
+            for x, style, name in row:
+                parts.append(f'<path class="line {style}" d="M{x:.1f} {y - 4}h{_KEY_STROKE_PIXELS}"/>')
+                parts.append(_text(x + _KEY_STROKE_PIXELS + 6, y, name, "start", "name"))
+        return "".join(parts)
 
     def _grid(self) -> str:
         parts = []

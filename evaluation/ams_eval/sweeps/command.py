@@ -1,7 +1,7 @@
 """The subcommand `sweep`: cross products of settings over recordings and seeds, with all numbers in one database."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,26 +13,32 @@ from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
 from ams_eval.console import table_console
+from ams_eval.files import write_atomically
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.outcome_files import OUTCOME_NAME, read_outcome
 from ams_eval.processes import termination_as_exit
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.replay.student_config import StudentRuntimeConfig
+from ams_eval.report.parts import picture
+from ams_eval.report.sweep_charts import NUMBERS
+from ams_eval.report.sweep_page import pictures, render_sweep
 from ams_eval.reports import REPORT_NAME, write_reports
-from ams_eval.result_folder import RUNS
+from ams_eval.result_folder import RUNS, unique
 from ams_eval.runner import ExperimentConfig, ScoringConfig, Workshop, given_of, hush, refuse_scheme
 from ams_eval.sweeps.agenda import Agenda, Planned, plan_sweep
 from ams_eval.sweeps.board import Board, sweep_progress
+from ams_eval.sweeps.curves import curves_of
 from ams_eval.sweeps.database import SweepDatabase
 from ams_eval.sweeps.jobs import ExperimentJob, LabelJob, make_worker
 from ams_eval.sweeps.pool import Event, Failed, Finished, run_jobs
+from ams_eval.sweeps.rows import Row
 from ams_eval.sweeps.sweep_file import MOST_SEEDS, points, read_sweep
 from ams_eval.sweeps.tables import CAPTION, draw_axes, draw_points
 from ams_server.learners.config import Scheme
 from ams_server.settings import AdaptationConfig
 
-DATABASE_NAME = "sweep.sqlite"
+DATABASE_NAME, PAGE_NAME, FIGURES = "sweep.sqlite", "sweep.html", "figures"
 MOST_REPORTED = 40
 """Runs that one HTML page can set side by side."""
 
@@ -83,7 +89,8 @@ def run(arguments: Sequence[str]) -> int:
     with closing(SweepDatabase(path)) as database, termination_as_exit():
         missing = _missing(planned, database)
         failures = _run_missing(missing, database, min(workers, len(missing))) if missing else {}
-        _tell(planned, database, settings.out)
+        _tell(planned, database.runs(), settings.out)
+        _draw(planned, database.runs(), Path(settings.sweep).stem, settings.out)
     console = Console()
     console.print(f"numbers: {path}", soft_wrap=True, highlight=False)
     for job, point in {each.job.name: (each.job, each.point) for each in planned}.values():
@@ -163,9 +170,9 @@ def _settle(event: Event[LabelJob], agenda: Agenda, database: SweepDatabase) -> 
     return [(given_up, f"no labels: {event.reason}") for given_up in agenda.labels_failed(job)]
 
 
-def _tell(planned: Sequence[Planned], database: SweepDatabase, out: Path) -> None:
+def _tell(planned: Sequence[Planned], runs: Mapping[str, Row], out: Path) -> None:
     """Print the tables of a sweep, and write the reports where there are not too many runs for a page."""
-    console, runs = table_console(), database.runs()
+    console = table_console()
     for table in (draw_points(planned, runs), *draw_axes(planned, runs)):
         console.print(table)
     console.print(CAPTION, style="dim", highlight=False)
@@ -178,6 +185,22 @@ def _tell(planned: Sequence[Planned], database: SweepDatabase, out: Path) -> Non
         console.print(f"no report: {error}", soft_wrap=True, highlight=False, markup=False)
     else:
         console.print(f"report: {out / REPORT_NAME}", soft_wrap=True, highlight=False)
+
+
+def _draw(planned: Sequence[Planned], runs: Mapping[str, Row], name: str, out: Path) -> None:
+    """Write the curves of a sweep as a page, and those against the teacher as pictures, where there is anything to draw."""
+    curves = curves_of(planned, runs, NUMBERS)
+    figures = pictures(curves)
+    if not figures:
+        return
+    recordings = unique(each.job.recording for each in planned)
+    by_recording = {
+        each: curves_of([one for one in planned if one.job.recording == each], runs, NUMBERS) for each in recordings
+    }
+    write_atomically(out / PAGE_NAME, render_sweep(name, curves, by_recording).encode())
+    for each, chart in figures.items():
+        write_atomically(out / FIGURES / f"{each}.svg", picture(chart).encode())
+    Console().print(f"curves: {out / PAGE_NAME}", soft_wrap=True, highlight=False)
 
 
 def _cores() -> int:

@@ -1,20 +1,15 @@
 """What a sweep says in the end: its points, and what each value of an axis does on average."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ams_eval import metrics
 from ams_eval.result import number
 from ams_eval.result_folder import unique
 from ams_eval.sweeps.agenda import Planned
-
-Row: TypeAlias = Mapping[str, Any]
-"""A row of the table `runs` of a sweep's database."""
+from ams_eval.sweeps.rows import Row, mean
 
 CAPTION = "mIoU in % (mean over frames of 10 s around them), rates in kbit/s, model age in s; means over recordings and seeds"
 _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -65,13 +60,5 @@ def _table(heads: Sequence[str], groups: Mapping[tuple[str, ...], Sequence[str]]
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("runs", justify="right")
     for key, rows in found.items():
-        table.add_row(*map(escape, key), *(cell(_mean(rows, name)) for _, name, cell in columns), str(len(rows)))
+        table.add_row(*map(escape, key), *(cell(mean(rows, name)) for _, name, cell in columns), str(len(rows)))
     return table
-
-
-def _mean(rows: Sequence[Row], name: str) -> float:
-    """Return the mean over the recordings of the means over their runs; NaN where nothing is known."""
-    by_recording: dict[str, list[float]] = {}
-    for row in rows:
-        by_recording.setdefault(row["recording"], []).append(math.nan if row[name] is None else row[name])
-    return metrics.spread(metrics.spread(values).mean for values in by_recording.values()).mean
