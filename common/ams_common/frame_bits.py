@@ -6,6 +6,8 @@ frame every second.
 
 UPLOAD_S = 3.0
 """Longest upload of a frame that has more bits than are worthwhile: on a link as slow as the rate it is late by that much."""
+LONGEST_FRAME_S = 8.0
+"""No frame has more bits than the rate brings in this time, however large the student is."""
 GOOD_FACTOR = 2.0
 """More than so many times the worthwhile bits are for more frames."""
 

@@ -29,9 +29,11 @@ class DeviceConfig(PartConfig):
     device_id: str = Field(default_factory=_machine_name)
     """Name of this device, unique among the devices of its server; by default the name of the machine."""
     uplink_kbps: float = Field(default=0.0, ge=0, le=1e9)
-    """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit: then 200 for pictures, as in the paper."""
+    """Budget from here to the server in kbit/s (1 kbit = 1000 bit); 0 for no limit but eight times the other budget: pictures
+    then aim at 200, as in the paper."""
     downlink_kbps: float = Field(default=0.0, ge=0, le=1e9)
-    """Budget from the server to here in kbit/s, the first model included; 0 for no limit."""
+    """Budget from the server to here in kbit/s, the first model included; 0 for no limit but four times the other
+    budget."""
     video_codec: VideoCodec = "h264"
     """Video codec of the frames to the server, h264, hevc or av1: the others need fewer bytes and more time to encode. Where
     the server cannot decode it, h264 is used."""

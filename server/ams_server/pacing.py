@@ -27,7 +27,7 @@ class PacingConfig(PartConfig):
     """Lengthen the interval by 2 s at a time, up to six times its value, while the scene stands still."""
     early_phases: bool = True
     """At the start of a run, the device's or the server's, train as soon as there is as much new to learn from as there was
-    before, until that takes longer than the interval: three phases more at 10 s, one more for each doubling."""
+    before, until that takes longer than the interval: two phases more at 10 s, one more for each doubling."""
 
 
 class PacingController:

@@ -1,5 +1,6 @@
 """Every word of the README that can be checked: flags, classes, presets, the tree, links, and the Python example."""
 
+import ast
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from ams_common.settings import CommandSettings, load_settings
 from ams_common.update_codec import CODECS
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore, StoreConfig
+from ams_edge.update_way import Way
 from ams_eval.compare import CompareSettings
 from ams_eval.demo_settings import DemoSettings
 from ams_eval.local import LocalSettings
@@ -157,6 +159,27 @@ def test_students_teachers_and_class_sets_are_those_there_are(tmp_path: Path) ->
         efficientvit_seg(variant, 2)
     (tmp_path / "quay.toml").write_text(blocks("toml")[0], encoding="utf-8")
     assert load_class_set(str(tmp_path / "quay.toml")).names == ("water", "boat")
+
+
+def written_events(room: str) -> dict[str, set[str]]:
+    """Return the events that the code in a folder writes, with the names of their values."""
+    events: dict[str, set[str]] = {}
+    for path in (ROOT / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._events.write":
+                (name,) = (each.value for each in node.args if isinstance(each, ast.Constant))
+                fields = {each.arg for each in node.keywords if each.arg}
+                events[str(name)] = fields | (set(Way._fields) if len(fields) < len(node.keywords) else set())
+    return events
+
+
+def test_the_table_of_events_is_that_of_the_code() -> None:
+    told: dict[str, dict[str, set[str]]] = {"edge": {}, "server": {}}
+    room = ""
+    for command, events, values in table_rows(section("What programs can read")):
+        room = command.strip("`").removeprefix("ams-") or room
+        told[room] |= {name: set(re.findall(r"`(\w+)`", values)) for name in re.findall(r"`(\w+)`", events)}
+    assert told == {room: written_events(room) for room in told}
 
 
 def test_the_protocol_page_names_every_update_codec() -> None:
