@@ -46,6 +46,8 @@ KEEPALIVE_TIMEOUT_S = 20.0
 UNEXPLAINED_TRIES = 3
 """A write that fails because the call has ended may hide why it has (grpc/grpc issue 36066): attempts that may find it out."""
 SNAPSHOT_REQUEST_INTERVAL_S = 10.0
+BUDGET_INTERVAL_S = 1.0
+"""Time between two wishes for other budgets: of those that come sooner the newest counts."""
 LAST_EVENTS_S = 0.2
 """Time for the last events of gRPC before the loop is closed."""
 FRAMING_BYTES = 256 * 1024
@@ -88,7 +90,7 @@ class Link:
             holdings: called likewise, before `make_hello`: what the server may build on.
             on_event: called on the link's thread with everything that the server says; must return quickly.
             uplink: budget, for all streams one after the other.
-            clock: time between two requests for a snapshot.
+            clock: time between two requests for a snapshot, and between two wishes for other budgets.
             random: spreads the retries of many edges.
         """
         self._config = config
@@ -109,6 +111,9 @@ class Link:
         self._attempt = 0
         self._down_reported = False
         self._asked_at_s: float | None = None
+        self._wish: Budget | None = None
+        """The wish for other budgets that waits."""
+        self._wished_at_s = -math.inf
         self._wake = asyncio.Event()
         self._flights = Flights(clock)
         self._speed = LinkSpeed()
@@ -158,7 +163,10 @@ class Link:
         self._on_loop(self._report_applied, applied)
 
     def change_budget(self, budget: Budget) -> None:
-        """Ask the server for other budgets than before; without a stream the next hello does, which then comes at once."""
+        """Ask the server for other budgets than before; without a stream the next hello does, which then comes at once.
+
+        The wish goes at once, but no sooner than BUDGET_INTERVAL_S after the last one.
+        """
         self._on_loop(self._change_budget, budget)
 
     @property
@@ -203,12 +211,21 @@ class Link:
             self._wake.set()
 
     def _change_budget(self, budget: Budget) -> None:
-        if self._session is not None:
-            self._session.change_budget(budget)
-            self._wake.set()
+        waiting, self._wish = self._wish is not None, budget
+        if not waiting:
+            early_s = max(0.0, self._wished_at_s + BUDGET_INTERVAL_S - self._clock.now_s())
+            asyncio.get_running_loop().call_later(early_s, self._send_wish)
         # Until the welcome the server judges what the hello asks for, and may refuse that.
         if not self.connected:
             self._pause_over.set()
+
+    def _send_wish(self) -> None:
+        assert self._wish is not None
+        budget, self._wish = self._wish, None
+        self._wished_at_s = self._clock.now_s()
+        if self._session is not None:
+            self._session.change_budget(budget)
+            self._wake.set()
 
     def _request_snapshot(self, reason: str) -> None:
         now_s = self._clock.now_s()

@@ -404,8 +404,11 @@ class TestServer:
         wanted = Budget(uplink_bps=5, downlink_bps=6)
         assert session.receive(wanted) == [BudgetWanted(budget=wanted)]
         edge = greeted()
+        edge.change_budget(Budget(uplink_bps=1, downlink_bps=2))
         edge.change_budget(wanted)
-        assert edge.peek() == wanted
+        assert edge.peek() == wanted, "the newest one counts"
+        edge.pop()
+        assert edge.peek() is None
 
     def test_a_chunk_is_cut_where_it_is_too_large_and_nothing_else_is(self) -> None:
         session = server()
@@ -531,6 +534,21 @@ class TestServer:
         assert session.receive(wish) == []
         clock.sleep(0.1)
         assert session.receive(wish) == granted
+
+    def test_budgets_may_change_every_second_and_sometimes_faster(self) -> None:
+        clock = ManualClock()
+        session = server(clock=clock)
+        wish = Budget(uplink_bps=5000, downlink_bps=0)
+        for _ in range(40):
+            assert session.receive(wish) == [BudgetWanted(budget=wish)]
+            clock.sleep(1.0)
+        for _ in range(15):
+            session.receive(wish)
+        clock.sleep(1.0)
+        for _ in range(2):
+            session.receive(wish)
+        with pytest.raises(ProtocolError, match="more than 16 wishes for other budgets"):
+            session.receive(wish)
 
     def test_the_snapshot_of_the_greeting_counts(self) -> None:
         session = server()

@@ -223,6 +223,26 @@ def test_a_budget_that_changes_takes_effect_at_once_and_is_told_to_the_server() 
         assert received.all(BudgetWanted) == [BudgetWanted(budget=Budget(uplink_bps=10_000_000, downlink_bps=0))]
 
 
+@pytest.mark.parametrize(("interval_s", "told"), [(3600.0, [0]), (0.3, [0, 2])])
+def test_of_budgets_that_change_quickly_the_newest_is_told_later(
+    monkeypatch: pytest.MonkeyPatch, interval_s: float, told: list[int]
+) -> None:
+    monkeypatch.setattr("ams_edge.link.BUDGET_INTERVAL_S", interval_s)
+    wishes = [Budget(uplink_bps=1_000_000 + index, downlink_bps=0) for index in range(3)]
+    backend = FakeBackend(offer(0))
+    with running_server(backend) as server, running_link(server.port) as (link, events):
+        events.wait_count(SnapshotReceived)
+        received = backend.connection().events
+        for wish in wishes:
+            link.change_budget(wish)
+            received.wait_count(BudgetWanted)
+        for index in (1, 2):
+            link.send_batch(batch(index, 100))
+            received.wait_count(BatchArrived, index)
+        received.wait_count(BudgetWanted, len(told))
+        assert received.all(BudgetWanted) == [BudgetWanted(budget=wishes[index]) for index in told]
+
+
 def test_each_attempt_is_one_connection_and_is_paid_for() -> None:
     hellos = Mailbox()
 

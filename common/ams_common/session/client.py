@@ -240,7 +240,9 @@ class ClientSession:
         self._reports.append(SnapshotRequest(reason=reason))
 
     def change_budget(self, budget: Budget) -> None:
-        """Queue the wish for other budgets than those of the hello."""
+        """Queue the wish for other budgets than those of the hello, in the place of one that waits."""
+        for waiting in [each for each in self._reports if isinstance(each, Budget)]:
+            self._reports.remove(waiting)
         self._reports.append(budget)
 
     def drain(self, reason: str) -> None:

@@ -37,6 +37,10 @@ MAX_WAITING_UPDATES = 16
 MAX_WAITING_ACKNOWLEDGEMENTS = 64
 """Acknowledgements that wait for a slow reader; the oldest go first, their batches will come and be acknowledged again."""
 MAX_KNOWN_DEVICES = 4096
+BUDGET_INTERVAL_S = 1.0
+"""Mean time between two wishes for other budgets, at least: each of them may change what other devices have."""
+BUDGETS_AT_ONCE = 16
+"""Wishes that may come sooner than that."""
 
 
 class RefusedError(AmsError):
@@ -129,6 +133,8 @@ class ServerSession:
         self._clock = clock
         self._snapshot_interval_s = snapshot_interval_s
         self._snapshot_at_s = -math.inf
+        self._budgets_due_s = -math.inf
+        """When the wishes for budgets so far would have come, one each interval."""
         self._hello: Hello | None = None
         self._welcome: Welcome | None = None
         self._control: Control | None = None
@@ -169,7 +175,7 @@ class ServerSession:
             case SnapshotRequest():
                 return self._want_snapshot(message.reason)
             case Budget():
-                return [BudgetWanted(budget=message)]
+                return self._want_budget(message)
             case Drain():
                 return [EdgeDraining(reason=message.reason)]
 
@@ -285,6 +291,14 @@ class ServerSession:
             return []
         self._snapshot_at_s = now_s
         return [SnapshotWanted(reason=reason)]
+
+    def _want_budget(self, budget: Budget) -> list[ServerEvent]:
+        now_s = self._clock.now_s()
+        earliest_s = now_s - BUDGETS_AT_ONCE * BUDGET_INTERVAL_S
+        self._budgets_due_s = max(self._budgets_due_s, earliest_s) + BUDGET_INTERVAL_S
+        if self._budgets_due_s > now_s:
+            raise ProtocolError(f"more than {BUDGETS_AT_ONCE} wishes for other budgets came within {BUDGETS_AT_ONCE} s")
+        return [BudgetWanted(budget=budget)]
 
     def _finish(self, last: Drain | Problem) -> None:
         if self._state == "quiet":
