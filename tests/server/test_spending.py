@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from ams_common.budget import REFERENCE_UPLINK_BPS, TokenBucket, allowance, even_rates
 from ams_common.clock import ManualClock
 from ams_common.flights import Flight
+from ams_common.frame_bits import UPLOAD_S
 from ams_common.framing import UPKEEP_BPS, sent_bytes
 from ams_common.layout import ParameterLayout, TensorSpec
 from ams_common.link_speed import SHARE
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Control
 from ams_common.update_codec import create_codec
 from ams_common.wire import server_message_from_proto, server_message_to_proto
+from ams_edge.link_plan import as_carried
 from ams_server.device_budget import LEAST_UPDATE_BYTES, DeviceBudget, least_interval_s
 from ams_server.frame_size import FrameConfig, FrameSize
 from ams_server.rate_control import UNLIMITED_PARAMETERS, WORTHWHILE_UPDATE_BYTES, RateControlConfig
@@ -198,6 +200,20 @@ def test_frames_are_left_out_before_they_get_too_coarse(
         allowed = allowance(budget.uplink_bps, budget.downlink_bps)
         most_bits = 8 * (allowed.burst_bytes - allowed.reserve_bytes)
         assert 8 * batch.batch_bytes / frames >= 0.7 * min(account.frame_size.wanted_bits(0.0), most_bits)
+
+
+@given(st.data(), budgets(), students())
+def test_a_link_as_slow_as_the_budget_is_used_while_frames_are_not_good(
+    data: st.DataObject, budget: DeviceBudget, student: tuple[int, int]
+) -> None:
+    assume(budget.uplink_bps)
+    plan = spending(budget, student).uplink_plan(data.draw(wishes_for(budget)))
+    asked = Control(**plan._asdict())
+    carried_bps = SHARE * budget.uplink_bps
+    carried = as_carried(asked, carried_bps)
+    asked_bps, sent_bps = (8 * each.batch_bytes / each.batch_interval_s for each in (asked, carried))
+    good = carried.batch_bytes + 1 >= max(asked.worthwhile_frame_bytes, UPLOAD_S * carried_bps / 8)
+    assert good or sent_bps >= 0.75 * min(asked_bps, carried_bps)
 
 
 @given(st.data(), st.integers(1, 5_000), st.integers(1, 5_000), students())
