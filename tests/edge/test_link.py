@@ -223,11 +223,8 @@ def test_a_budget_that_changes_takes_effect_at_once_and_is_told_to_the_server() 
         assert received.all(BudgetWanted) == [BudgetWanted(budget=Budget(uplink_bps=10_000_000, downlink_bps=0))]
 
 
-@pytest.mark.parametrize(("interval_s", "told"), [(3600.0, [0]), (0.3, [0, 2])])
-def test_of_budgets_that_change_quickly_the_newest_is_told_later(
-    monkeypatch: pytest.MonkeyPatch, interval_s: float, told: list[int]
-) -> None:
-    monkeypatch.setattr("ams_edge.link.BUDGET_INTERVAL_S", interval_s)
+def test_of_budgets_that_change_quickly_the_newest_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ams_edge.link.BUDGET_INTERVAL_S", 3600.0)
     wishes = [Budget(uplink_bps=1_000_000 + index, downlink_bps=0) for index in range(3)]
     backend = FakeBackend(offer(0))
     with running_server(backend) as server, running_link(server.port) as (link, events):
@@ -239,8 +236,27 @@ def test_of_budgets_that_change_quickly_the_newest_is_told_later(
         for index in (1, 2):
             link.send_batch(batch(index, 100))
             received.wait_count(BatchArrived, index)
-        received.wait_count(BudgetWanted, len(told))
-        assert received.all(BudgetWanted) == [BudgetWanted(budget=wishes[index]) for index in told]
+        assert received.all(BudgetWanted) == [BudgetWanted(budget=wishes[0])]
+        link._on_loop(link._send_wish)
+        received.wait_count(BudgetWanted, 2)
+        assert received.all(BudgetWanted)[1:] == [BudgetWanted(budget=wishes[2])]
+
+
+def test_without_a_stream_a_wish_is_left_to_the_next_hello(caplog: pytest.LogCaptureFixture) -> None:
+    with running_server(FakeBackend(offer(0))) as server:
+        free_port = server.port
+    hellos = Mailbox()
+
+    def make_hello() -> Hello:
+        hellos.put(hello_of())
+        return hello_of()
+
+    with running_link(free_port, make_hello) as (link, events):
+        events.wait_count(Disconnected)
+        hellos.items.clear()
+        link.change_budget(Budget(uplink_bps=1_000_000, downlink_bps=0))
+        hellos.wait_count(Hello, 2)
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_each_attempt_is_one_connection_and_is_paid_for() -> None:
