@@ -13,7 +13,7 @@ class Spot:
     value: str
     """On the axis; empty where there is none."""
     seeds: tuple[Mapping[str, float], ...]
-    """For each seed its numbers by name, means over the recordings; NaN where one does not exist."""
+    """For each seed its numbers by name, means over the recordings; NaN where one of them does not have it."""
 
     def mean(self, name: str) -> float:
         """Return the mean of a number over the seeds; NaN where it does not exist."""
@@ -25,9 +25,15 @@ class Curve:
     """What came out along the axis, all else being equal."""
 
     name: str
+    axis: str = ""
+    """Setting that differs along it; empty for a single spot."""
     spots: tuple[Spot, ...]
     """In the order of the axis; at least one."""
 
     def means(self, name: str) -> list[float]:
         """Return a number of each spot."""
         return [spot.mean(name) for spot in self.spots]
+
+    def title(self, spot: Spot) -> str:
+        """Return what tells one of the spots apart, for people."""
+        return f"{self.name}, {self.axis}={spot.value}" if self.axis else self.name

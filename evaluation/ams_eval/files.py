@@ -55,6 +55,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise ConfigurationError(f"cannot write {str(path)!r}: {system_reason(error)}") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file that may not be there.
+
+    Raises:
+        ConfigurationError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot remove {str(path)!r}: {system_reason(error)}") from error
+
+
 def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Return arrays as the bytes of a compressed .npz file; equal arrays make equal bytes."""
     target = io.BytesIO()

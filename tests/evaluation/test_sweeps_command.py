@@ -98,14 +98,15 @@ def test_curves_are_drawn_as_a_page_and_as_pictures(original: Made) -> None:
     assert f"curves: {original.out / 'sweep.html'}" in original.shown
     page = (original.out / "sweep.html").read_text(encoding="utf-8")
     assert "<h1>mine</h1>" in page
-    assert "2 curves on film, one seed" in page
+    assert "film, against the teacher" in page
+    assert "2 of 5 experiments are missing" in page
     picture = (original.out / "figures/down_kbps.svg").read_text(encoding="utf-8")
     ((small, small_kbps), (large, large_kbps)) = original.query(
         "SELECT 100 * miou_window, down_kbps FROM runs JOIN settings USING (run_id)"
         " WHERE settings.name = 'fraction' AND scheme = 'ams' ORDER BY value"
     )
     for value, miou, kbps in ((0.05, small, small_kbps), (0.3, large, large_kbps)):
-        assert f"<title>ams, {value}: {miou:.1f} % at {kbps:.3g} kbit/s</title>" in picture
+        assert f"<title>ams, fraction={value}: {miou:.1f} % at {kbps:.3g} kbit/s, 1 seed</title>" in picture
 
 
 def test_the_table_shows_each_combination(original: Made) -> None:

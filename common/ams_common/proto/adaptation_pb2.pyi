@@ -276,7 +276,7 @@ global___Hello = Hello
 
 @typing.final
 class Budget(google.protobuf.message.Message):
-    """What the edge wants to use from now on."""
+    """What the edge wants to use from now on; a stream that brings more than one a second for long is ended."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

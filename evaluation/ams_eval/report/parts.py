@@ -4,24 +4,19 @@ import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_CHART_CSS, _PAGE_CSS = (Path(__file__).with_name(name) for name in ("chart.css", "page.css"))
+CHART_CSS, _PAGE_CSS = (Path(__file__).with_name(name) for name in ("chart.css", "page.css"))
+"""What drawings look like, and the rest of a page."""
 
 
 def document(title: str, sections: Iterable[str]) -> str:
     """Return an HTML document without any reference to the outside; `title` is plain text."""
-    css = "".join(each.read_text(encoding="utf-8") for each in (_CHART_CSS, _PAGE_CSS))
+    css = "".join(each.read_text(encoding="utf-8") for each in (CHART_CSS, _PAGE_CSS))
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{css}</style></head>"
     )
     return f"{head}<body><main>{''.join(sections)}</main></body></html>\n"
-
-
-def picture(chart: str) -> str:
-    """Return a chart, an SVG element, as a file of its own, in its dress and on its ground."""
-    css = f"{_CHART_CSS.read_text(encoding='utf-8')}svg {{ background: var(--card); }}"
-    return chart.replace("<title>", f"<style>{css}</style><title>", 1)
 
 
 def card(title: str, key: str, chart: str) -> str:

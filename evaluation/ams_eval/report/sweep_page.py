@@ -1,80 +1,60 @@
 """The page of a sweep: its curves, first as means over all recordings, then on each of them."""
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 
-from ams_eval.curves import Curve
 from ams_eval.report.chart import NARROW
 from ams_eval.report.comparison_charts import styles
-from ams_eval.report.parts import card, document
-from ams_eval.report.sweep_charts import HUMAN, TEACHER, VIEWS, View, shows_something, view_chart
+from ams_eval.report.parts import card, document, legend
+from ams_eval.report.sweep_charts import VIEWS, Panel, View, drawn_names, shows_something, view_chart
 from ams_eval.scores import WINDOW_S
 
 
-def render_sweep(name: str, curves: Sequence[Curve], by_recording: Mapping[str, Sequence[Curve]]) -> str:
+def render_sweep(name: str, panels: Sequence[Panel], alone: Sequence[Panel], *, missing: str = "") -> str:
     """Return an HTML document without any reference to the outside.
 
     Args:
         name: of the sweep.
-        curves: means over the recordings; at least one.
-        by_recording: the same for each recording alone.
+        panels: means over several recordings, or all there is of one.
+        alone: the same on single recordings.
+        missing: what is not finished, in words.
     """
-    style_of, views = styles(_names(curves, by_recording)), views_of(curves)
-    sections = [_header(name, curves, by_recording), *(_view(view, curves, by_recording, style_of) for view in views)]
+    style_of = _styles([*panels, *alone])
+    views = [view for view in VIEWS if any(shows_something(panel, view) for panel in panels)]
+    sections = [_header(name, panels, missing), *(_view(view, panels, alone, style_of) for view in views)]
     return document(f"sweep {name}", sections)
 
 
-def views_of(curves: Sequence[Curve]) -> list[View]:
-    """Return what these curves are worth drawing against."""
-    return [view for view in VIEWS if shows_something(curves, view)]
+def pictures(panel: Panel) -> dict[str, str]:
+    """Return a plot against everything that the curves of a panel differ in, each with its key, by the name of the number."""
+    style_of = _styles([panel])
+    return {view.name: view_chart(panel, view, style_of, key=True) for view in VIEWS if shows_something(panel, view)}
 
 
-def pictures(curves: Sequence[Curve]) -> dict[str, str]:
-    """Return the plots of `render_sweep` against the teacher, means over the recordings, by a name for each."""
-    style_of = styles(_names(curves, {}))
-    return {view.name: view_chart(curves, view, style_of) for view in views_of(curves)}
+def _styles(panels: Sequence[Panel]) -> dict[str, str]:
+    """Return a CSS class for each curve: an unfinished sweep may have some on single recordings alone."""
+    return styles(list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves)))
 
 
-def _names(curves: Sequence[Curve], by_recording: Mapping[str, Sequence[Curve]]) -> list[str]:
-    """Return the names of all curves: an unfinished sweep may have some on single recordings alone."""
-    return list(dict.fromkeys(curve.name for each in (curves, *by_recording.values()) for curve in each))
-
-
-def _header(name: str, curves: Sequence[Curve], by_recording: Mapping[str, Sequence[Curve]]) -> str:
-    names, seeds = _names(curves, by_recording), max(len(spot.seeds) for curve in curves for spot in curve.spots)
-    played, counted = ", ".join(map(html.escape, by_recording)), f"{seeds} seeds" if seeds > 1 else "one seed"
-    specks = " Small points are single seeds." if seeds > 1 else ""
+def _header(name: str, panels: Sequence[Panel], missing: str) -> str:
+    seeds = [len(spot.seeds) for panel in panels for curve in panel.curves for spot in curve.spots]
+    specks = " Small points are single seeds." if max(seeds) > 1 else ""
+    warning = f'<p class="warning">{html.escape(missing)}</p>' if missing else ""
     return (
         f'<header><p class="over">Adaptive Model Streaming: a sweep</p><h1>{html.escape(name)}</h1>'
-        f'<p class="lead">{len(names)} curves on {played}, {counted}. mIoU is the mean over the frames of the mIoU within the '
-        f"{WINDOW_S:g} s around them; a line joins the values of one setting. Point at a mark to read it.{specks}</p></header>"
+        f'<p class="lead">mIoU is the mean over the frames of the mIoU within the {WINDOW_S:g} s around them; a line joins the '
+        f"values of one setting. Point at a mark to read it.{specks}</p>{warning}</header>"
     )
 
 
-def _view(view: View, curves: Sequence[Curve], by_recording: Mapping[str, Sequence[Curve]], style_of: Mapping[str, str]) -> str:
-    titles = {"Against the teacher": TEACHER, "Against human labels": HUMAN}
-    cards = "".join(
-        card(title + _aggregate(by_recording, miou), "", view_chart(curves, view, style_of, miou=miou))
-        for title, miou in titles.items()
-        if _known(curves, miou)
+def _view(view: View, panels: Sequence[Panel], alone: Sequence[Panel], style_of: Mapping[str, str]) -> str:
+    drawn = {name for panel in (*panels, *alone) for name in drawn_names(panel, view)}
+    entries = [(style, html.escape(name)) for name, style in style_of.items() if name in drawn]
+    cards = "".join(card(html.escape(panel.title), "", view_chart(panel, view, style_of)) for panel in panels if panel.curves)
+    small = "".join(
+        card(html.escape(panel.title), "", view_chart(panel, view, style_of, width=NARROW)) for panel in alone if panel.curves
     )
-    if len(by_recording) > 1:
-        alone = (
-            card(html.escape(name), "", view_chart(each, view, style_of, width=NARROW, key=False))
-            for name, each in by_recording.items()
-            if each
-        )
-        cards += f'<div class="pair">{"".join(alone)}</div>'
+    pairs = f'<div class="pair">{small}</div>' if small else ""
     scale = " The axis is logarithmic." if view.logarithmic else ""
-    return f"<h2>mIoU against {view.title}</h2><p>Up and to the left is better.{scale}</p>{cards}"
-
-
-def _aggregate(by_recording: Mapping[str, Sequence[Curve]], miou: str) -> str:
-    """Return what the title of a plot tells of the recordings that its means are of."""
-    count = sum(_known(curves, miou) for curves in by_recording.values())
-    return f", mean of {count} recordings" if count > 1 else ""
-
-
-def _known(curves: Sequence[Curve], miou: str) -> bool:
-    return any(not math.isnan(value) for curve in curves for value in curve.means(miou))
+    lead = f"Up and to the left is better.{scale}"
+    return f"<h2>mIoU against {view.title}</h2><p>{lead}</p>{legend(entries)}{cards}{pairs}"

@@ -13,23 +13,19 @@ from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
 from ams_eval.console import table_console
-from ams_eval.files import write_atomically
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.outcome_files import OUTCOME_NAME, read_outcome
 from ams_eval.processes import termination_as_exit
 from ams_eval.replay.latency import NetworkConfig
 from ams_eval.replay.student_config import StudentRuntimeConfig
-from ams_eval.report.parts import picture
-from ams_eval.report.sweep_charts import NUMBERS
-from ams_eval.report.sweep_page import pictures, render_sweep
 from ams_eval.reports import REPORT_NAME, write_reports
-from ams_eval.result_folder import RUNS, unique
+from ams_eval.result_folder import RUNS
 from ams_eval.runner import ExperimentConfig, ScoringConfig, Workshop, given_of, hush, refuse_scheme
 from ams_eval.sweeps.agenda import Agenda, Planned, plan_sweep
 from ams_eval.sweeps.board import Board, sweep_progress
-from ams_eval.sweeps.curves import curves_of
 from ams_eval.sweeps.database import SweepDatabase
+from ams_eval.sweeps.drawing import write_curves
 from ams_eval.sweeps.jobs import ExperimentJob, LabelJob, make_worker
 from ams_eval.sweeps.pool import Event, Failed, Finished, run_jobs
 from ams_eval.sweeps.rows import Row
@@ -38,7 +34,7 @@ from ams_eval.sweeps.tables import CAPTION, draw_axes, draw_points
 from ams_server.learners.config import Scheme
 from ams_server.settings import AdaptationConfig
 
-DATABASE_NAME, PAGE_NAME, FIGURES = "sweep.sqlite", "sweep.html", "figures"
+DATABASE_NAME = "sweep.sqlite"
 MOST_REPORTED = 40
 """Runs that one HTML page can set side by side."""
 
@@ -90,9 +86,10 @@ def run(arguments: Sequence[str]) -> int:
         missing = _missing(planned, database)
         failures = _run_missing(missing, database, min(workers, len(missing))) if missing else {}
         _tell(planned, database.runs(), settings.out)
-        _draw(planned, database.runs(), Path(settings.sweep).stem, settings.out)
+        told = write_curves(planned, database.runs(), Path(settings.sweep).stem, settings.out)
     console = Console()
-    console.print(f"numbers: {path}", soft_wrap=True, highlight=False)
+    for line in (told, f"numbers: {path}"):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     for job, point in {each.job.name: (each.job, each.point) for each in planned}.values():
         if job.name in failures:
             told = f"failed: {job.recording}: {point.title}, seed {job.seed}: {failures[job.name]}"
@@ -185,22 +182,6 @@ def _tell(planned: Sequence[Planned], runs: Mapping[str, Row], out: Path) -> Non
         console.print(f"no report: {error}", soft_wrap=True, highlight=False, markup=False)
     else:
         console.print(f"report: {out / REPORT_NAME}", soft_wrap=True, highlight=False)
-
-
-def _draw(planned: Sequence[Planned], runs: Mapping[str, Row], name: str, out: Path) -> None:
-    """Write the curves of a sweep as a page, and those against the teacher as pictures, where there is anything to draw."""
-    curves = curves_of(planned, runs, NUMBERS)
-    figures = pictures(curves)
-    if not figures:
-        return
-    recordings = unique(each.job.recording for each in planned)
-    by_recording = {
-        each: curves_of([one for one in planned if one.job.recording == each], runs, NUMBERS) for each in recordings
-    }
-    write_atomically(out / PAGE_NAME, render_sweep(name, curves, by_recording).encode())
-    for each, chart in figures.items():
-        write_atomically(out / FIGURES / f"{each}.svg", picture(chart).encode())
-    Console().print(f"curves: {out / PAGE_NAME}", soft_wrap=True, highlight=False)
 
 
 def _cores() -> int:
