@@ -4,13 +4,8 @@ With 25 kbit/s a student of 208x160 came to 58 % mIoU on a drive of CamVid from 
 frame every second.
 """
 
-from ams_common.budget import LEAST_BURST_BYTES, RESERVE_FRACTION
-
 UPLOAD_S = 3.0
 """Longest upload of a frame that has more bits than are worthwhile: on a link as slow as the rate it is late by that much."""
-LONGEST_FRAME_S = 8.0
-"""No frame is wanted with more bits than the rate brings in this time, however large the student is, unless even the burst of
-the smallest budgets has room for it."""
 GOOD_FACTOR = 2.0
 """More than so many times the worthwhile bits are for more frames."""
 
@@ -22,8 +17,3 @@ def wanted_bits(worthwhile_bits: float, bps: float) -> float:
     GOOD_FACTOR times as many.
     """
     return min(max(worthwhile_bits, UPLOAD_S * bps), GOOD_FACTOR * worthwhile_bits)
-
-
-def longest_bits(bps: float) -> float:
-    """Return the bits that a frame may have at most, where all frames together have `bps` bit/s: see LONGEST_FRAME_S."""
-    return max(LONGEST_FRAME_S * bps, 8 * LEAST_BURST_BYTES * (1 - RESERVE_FRACTION))

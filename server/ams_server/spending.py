@@ -12,9 +12,8 @@ the very next batch and update.
 import math
 from typing import NamedTuple, Protocol
 
-from ams_common.budget import Allowance, TokenBucket, allowance
+from ams_common.budget import LEAST_BURST_BYTES, RESERVE_FRACTION, Allowance, TokenBucket, allowance
 from ams_common.clock import Clock
-from ams_common.frame_bits import longest_bits
 from ams_common.framing import UPKEEP_BPS
 from ams_common.link_speed import LinkSpeed
 from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES
@@ -31,6 +30,9 @@ DOWNLOAD_S = 5.0
 """An update is no larger than what the link carries in this time, as far as that is known: on slow links bytes cost more by the
 time that they take than they are worth. On a link and a budget of 25 kbit/s updates of 9 to 11 kB ran 3 s earlier than those of
 up to 27 kB; mIoU of two drives of CamVid rose by 2.1 points and fell by 0.6, one seed each."""
+LONGEST_FRAME_S = 8.0
+"""No frame is asked for with more bits than the budget brings in this time, however large the student is, unless even the burst
+of the smallest budgets has room for it."""
 SIZES_KEPT = 5
 """Batches and updates whose sizes count."""
 
@@ -198,7 +200,8 @@ class Spending:
         # All answers to an update may go just before a batch, and then are missing from the bucket.
         most_bytes = _large_message_bytes(allowed) - answers_bytes
         budget_bps = self.budget.uplink_bps or uplink_bps
-        wanted_bits = min(self.frame_size.wanted_bits(uplink_bps), longest_bits(budget_bps))
+        longest_bits = max(LONGEST_FRAME_S * budget_bps, 8 * LEAST_BURST_BYTES * (1 - RESERVE_FRACTION))
+        wanted_bits = min(self.frame_size.wanted_bits(uplink_bps), longest_bits)
         wanted_bytes = min(math.ceil(wanted_bits / 8), largest_video_bytes(most_bytes, 1))
         # A byte more than that, which rounding may take.
         wanted_s = 8 * batch_cost(wanted_bytes + 1, 1).up_bytes / uplink_bps
