@@ -15,7 +15,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 30
 _LEAST_SCALE = 0.72
 """A page scrolls a drawing sideways rather than shrink it further."""
 _PIXELS_PER_TICK_X, _PIXELS_PER_TICK_Y = 90, 42
-_ROW_PIXELS, _LINE_PIXELS, _LETTER_PIXELS = 10, 15, 7
+LETTER_PIXELS = 7
+"""Width of a letter, about."""
+_ROW_PIXELS, _LINE_PIXELS = 10, 15
 _KEY_ROW_PIXELS, _KEY_STROKE_PIXELS, _KEY_GAP_PIXELS = 20, 20, 26
 
 
@@ -130,7 +132,7 @@ class Chart:
         taken = [(self._x(dot.x) - 6, self._x(dot.x) + 6, self._y(dot.y) + 4) for dot in dots]
         for dot in sorted(dots, key=lambda each: self._y(each.y)):
             x, y = self._x(dot.x), self._y(dot.y)
-            left, length = x > self.width * 0.75, _LETTER_PIXELS * len(dot.name)
+            left, length = x > self.width * 0.75, LETTER_PIXELS * len(dot.name)
             start = x - 11 - length if left else x + 11
             beside = [foot for begin, end, foot in taken if begin < start + length and end > start]
             foot = free_foot(y + 4, beside)
@@ -165,7 +167,7 @@ class Chart:
         rows: list[list[tuple[float, str, str]]] = []
         free = math.inf
         for style, name in self.keys:
-            length = _KEY_STROKE_PIXELS + 6 + _LETTER_PIXELS * len(name)
+            length = _KEY_STROKE_PIXELS + 6 + LETTER_PIXELS * len(name)
             if free + length > self.width - RIGHT:
                 rows.append([])
                 free = float(LEFT)
@@ -200,7 +202,7 @@ class Chart:
         unit, free = f" {self.x_unit}", float(self.width)
         for value in reversed(values):
             text = f"{value:g}{unit}".rstrip()
-            half = _LETTER_PIXELS * len(text) / 2
+            half = LETTER_PIXELS * len(text) / 2
             # A text in the middle of the last tick would be cut off where it is long.
             x = min(self._x(value), self.width - half)
             if x + half <= free:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ams_eval.curves import Curve, Spot
-from ams_eval.report.chart import WIDE, Chart, LogSpan, Span, log_span, span_above_zero
+from ams_eval.report.chart import LETTER_PIXELS, WIDE, Chart, LogSpan, Span, log_span, span_above_zero
 from ams_eval.report.run_charts import add_line
 
 LEAST_RATIO = 1.2
@@ -15,7 +15,6 @@ _LEAST_KBPS = 0.1
 _LEAST_APART = 5.0
 """Points of mIoU."""
 _HEIGHT = 340
-_LETTER_PIXELS = 7
 
 
 class View(NamedTuple):
@@ -105,7 +104,7 @@ def _note_below(chart: Chart, levels: Mapping[str, float]) -> None:
     if not levels:
         return
     text = "below: " + ", ".join(f"{name} {level:.1f} %" for name, level in levels.items())
-    if _LETTER_PIXELS * len(text) > 0.8 * chart.width:
+    if LETTER_PIXELS * len(text) > 0.8 * chart.width:
         text = f"below: {len(levels)} with {min(levels.values()):.1f} to {max(levels.values()):.1f} %"
     chart.note(text)
 
