@@ -57,7 +57,7 @@ class TrainingBuffer:
         assert horizon_s > 0
         assert capacity > 0
         assert recency_s >= 0
-        self._horizon_s = horizon_s
+        self.horizon_s = horizon_s
         self._capacity = capacity
         self._recency_s = recency_s
         self._samples: list[TrainingSample] = []
@@ -110,7 +110,7 @@ class TrainingBuffer:
         return torch.exp(-ages_s / self._recency_s).clamp_min_(LEAST_CHANCE)
 
     def _recent(self) -> list[TrainingSample]:
-        oldest_s = self._samples[-1].capture_time_s - self._horizon_s
+        oldest_s = self._samples[-1].capture_time_s - self.horizon_s
         return [sample for sample in self._samples if sample.capture_time_s >= oldest_s]
 
 

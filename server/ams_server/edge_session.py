@@ -198,6 +198,10 @@ class EdgeSession:
         """Tell whether the learner will want to train once all batches up to `batch` of the run `run_id` are ingested."""
         return run_id != self._run_id or self.learner.due_after(batch.capture_times_us[-1])
 
+    def news_after(self, batch: FrameBatch, run_id: bytes) -> float:
+        """Return how much the learner will have to teach once all batches up to `batch` of the run `run_id` are ingested."""
+        return self.learner.sampling_hz if run_id != self._run_id else self.learner.news_after(batch.capture_times_us[-1])
+
     def train(self, stopping: Callable[[], bool] = lambda: False) -> Mirror | None:
         """Run one training phase and return the next mirror, whose newest update brings the device to it.
 

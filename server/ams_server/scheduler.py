@@ -4,9 +4,10 @@ A turn of a device is: label its new frames, then one training phase if one is d
 and those that still wait for the last update, or do not report it in time, are not trained: a further one would only queue up
 behind it.
 
-A device sends several batches for each update. Turns that end in an update come first, among them the one that has waited
-longest, since all else can wait: other turns label a single batch, so that an update never waits for more than that, or for the
-updates of others. Nobody waits for ever, because frames that wait make an update due sooner or later.
+A device sends several batches for each update. Turns that end in an update come first, since all else can wait: other turns
+label a single batch, so that an update never waits for more than that, or for the updates of others. Where the accelerator is
+behind and several updates are due, the one comes first that has most to teach: that of a device which has just begun, of a
+scene that changes. Nobody waits for ever, because what waits becomes more.
 """
 
 import logging
@@ -44,6 +45,11 @@ class _Place:
     dropped: int = 0
     """Batches that were dropped because the worker is behind."""
     warned_at_s: float | None = None
+
+    @property
+    def news(self) -> float:
+        """How much its next turn has to teach, if it labels all that waits."""
+        return self.session.news_after(self.inbox.newest, self.run_id)
 
     @property
     def leads_to_update(self) -> bool:
@@ -202,7 +208,7 @@ class Scheduler:
 
     def _pop_turn(self) -> tuple[_Place, list[Arrival]]:
         """Take out the turn that helps most; what it leaves of its device waits for another one."""
-        urgent = next((place for place in self._turns if place.leads_to_update), None)
+        urgent = max((place for place in self._turns if place.leads_to_update), key=lambda place: place.news, default=None)
         place = urgent or self._turns[0]
         arrivals = place.inbox.take(len(place.inbox) if urgent else 1)
         self._turns.remove(place)

@@ -165,6 +165,15 @@ def test_batches_of_another_run_are_due_whatever_their_times() -> None:
     assert session.due_after(colour_batch(1, 5.0), bytes([1] * 16))
 
 
+def test_in_another_run_all_is_new() -> None:
+    session = small_session(steps=1)
+    session.ingest(colour_batch(1, 100.0), RUN)
+    session.ingest(colour_batch(2, 109.0), RUN)
+    trained(session)
+    assert session.news_after(colour_batch(3, 110.0), RUN) == pytest.approx(session.learner.sampling_hz / 10)
+    assert session.news_after(colour_batch(1, 110.0), bytes([1] * 16)) == session.learner.sampling_hz
+
+
 def test_capture_times_may_be_negative() -> None:
     session = small_session(steps=1, update_interval_s=10)
     for number, time_s in ((1, -100.0), (2, -90.0)):

@@ -143,6 +143,32 @@ def test_a_phase_starts_a_tenth_of_the_interval_early_rather_than_wait_for_anoth
     assert learner.due_after(round(1e6 * early_s))
 
 
+def test_news_are_the_frames_not_learnt_from_as_a_share_of_what_is_remembered() -> None:
+    learner, _ = make_learner()
+    assert learner.news_after(10**6) == learner.sampling_hz, "all is new"
+    learner.take(frames(100.0, 101.0))
+    assert learner.news_after(101_000_000) == learner.sampling_hz
+    learn(learner)
+    assert learner.news_after(101_000_000) == 0.0
+    assert learner.news_after(104_000_000) == pytest.approx(learner.sampling_hz * 3 / 4)
+    learner.take(frames(161.0, 180.0))
+    learn(learner)
+    assert learner.news_after(186_000_000) == pytest.approx(learner.sampling_hz * 6 / 60), "of the horizon of 60 s"
+    learner.start_run()
+    assert learner.news_after(5) == learner.sampling_hz
+
+
+def test_a_scene_that_rests_has_less_news() -> None:
+    news = []
+    for labels in ((0, 1, 2), (0, 0, 0)):
+        learner, _ = make_learner()
+        for index, label in enumerate(labels):
+            learner.take(frames(10.0 * index, label=label))
+        learn(learner)
+        news.append(learner.news_after(25_000_000))
+    assert news == [pytest.approx(1 / 5), pytest.approx((1 - 2 * 3 * 0.08) / 5)]
+
+
 @pytest.mark.parametrize("batch_s", [0.93, 3.1, 3.7, 9.1, 9.9])
 def test_the_interval_holds_on_average_whenever_batches_come(batch_s: float) -> None:
     learner, _ = make_learner()

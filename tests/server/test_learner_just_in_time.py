@@ -89,6 +89,7 @@ def test_updates_and_strides_are_those_of_a_hand_run_of_algorithm_1(accuracies: 
     learner.accuracies = accuracies
     learner.take(labelled(12))
     assert learner.due
+    assert learner.news_after(0) == learner.sampling_hz
     result = learner.learn(10**9, lambda: False)
     assert (result.steps, result.failure, learner.strides.stride) == (updates, "", stride)
     assert not learner.accuracies, "the student is judged once more than it is trained"

@@ -44,6 +44,7 @@ class ScriptedSession:
         self.due = False
         self.due_from = 0
         """The batch from which on an update is due."""
+        self.news = 1.0
         self.bad_batch = 0
         self.arrived_s = 0.0
         self.failure: Exception | None = None
@@ -61,6 +62,9 @@ class ScriptedSession:
 
     def due_after(self, batch: FrameBatch, run_id: bytes) -> bool:
         return batch.batch_id >= self.due_from
+
+    def news_after(self, batch: FrameBatch, run_id: bytes) -> float:
+        return self.news * batch.batch_id
 
     def train(self, stopping: Callable[[], bool]) -> Mirror | None:
         assert not stopping()
@@ -295,6 +299,28 @@ def test_devices_take_turns() -> None:
         *(("a", 1), ("a", "train"), ("b", 1), ("b", 2), ("b", "train")),
         *(("a", 2), ("a", "train"), ("c", 1), ("c", "train")),
     ]
+
+
+def test_of_the_updates_that_are_due_the_one_with_most_to_teach_comes_first() -> None:
+    calls, gate = Mailbox(), Gate()
+    sessions = {name: ScriptedSession(name, calls) for name in "abcd"}
+    outlets = {name: FakeOutlet() for name in "abcd"}
+    sessions["a"].at_ingest = gate.pass_through
+    sessions["c"].news = 2.0
+    sessions["d"].due_from, sessions["d"].news = 100, 50.0
+    with running_scheduler() as scheduler:
+        for name, session in sessions.items():
+            scheduler.attach(as_session(session), outlets[name], RUN)
+        submit(scheduler, sessions["a"], 1)
+        gate.wait_until_reached()
+        for name in "dbc":
+            submit(scheduler, sessions[name], 1)
+        submit(scheduler, sessions["a"], 4)
+        gate.open()
+        outlets["d"].sent.wait_count(Control)
+    trained = [name for name, what in worked(calls) if what == "train"]
+    assert trained == ["a", "a", "c", "b"], "by all that waits of a device; one that is not due waits"
+    assert worked(calls)[-1] == ("d", 1)
 
 
 def worked(calls: Mailbox) -> list[tuple[str, object]]:

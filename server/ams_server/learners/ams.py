@@ -97,6 +97,16 @@ class AmsLearner:
         early_us = 1e6 * EARLY_SHARE * self._interval_s
         return newest_capture_us > self._trained_capture_us and newest_capture_us >= self._due_us - early_us
 
+    def news_after(self, newest_capture_us: int) -> float:
+        """Return the rate that the scene asks for times the part of the horizon that no phase has learnt from.
+
+        At the start of a run all is new; later the part grows with the time that the device waits.
+        """
+        if self._trained_capture_us is None or self._first_capture_us is None:
+            return self.sampling_hz
+        remembered_us = min(newest_capture_us - self._first_capture_us, 1e6 * self.buffer.horizon_s)
+        return self.sampling_hz * (newest_capture_us - self._trained_capture_us) / max(remembered_us, 1.0)
+
     @property
     def _due_us(self) -> float:
         """Capture time from which the next phase has enough to learn, once there was one."""

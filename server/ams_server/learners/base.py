@@ -71,6 +71,13 @@ class Learner(Protocol):
         """Tell whether `learn` should be called once all frames captured up to `newest_capture_us` have been taken."""
         ...
 
+    def news_after(self, newest_capture_us: int) -> float:
+        """Return how much `learn` would have to teach once all frames captured up to `newest_capture_us` have been taken.
+
+        Frames per second of capture time: of all that it remembers, those that it has not learnt from.
+        """
+        ...
+
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Run one training phase that changes at most `limit` trainable parameters; only when there are frames.
 

@@ -105,6 +105,11 @@ class JustInTimeLearner:
         del newest_capture_us
         return True
 
+    def news_after(self, newest_capture_us: int) -> float:
+        """Return the rate of frames: the newest is all that counts, and no phase has learnt from it."""
+        del newest_capture_us
+        return self.sampling_hz
+
     def learn(self, limit: int, stopping: Callable[[], bool]) -> PhaseResult:
         """Learn the waiting frame, in steps that change at most `limit` trainable parameters, and set the stride.
 
