@@ -31,7 +31,7 @@ def main() -> None:
     patcher.install(random_model())
     patcher.prepare_updates()
     failures: list[Exception] = []
-    worker = PatcherWorker(patcher, None, on_applied=lambda *_: None, on_refused=failures.append)
+    worker = PatcherWorker(patcher, None, on_applied=lambda *_: None, on_refused=lambda error, _: failures.append(error))
     worker.start()
     rng = np.random.default_rng(0)
     times_ms: dict[bool, list[float]] = {False: [], True: []}

@@ -6,7 +6,12 @@ from importlib import import_module
 
 
 def edge() -> int:
-    """Run `ams-edge`, which takes SIGINT itself as soon as there is something to end in good order."""
+    """Run `ams-edge`, which takes SIGINT itself as soon as there is something to end in good order.
+
+    SIGHUP has the budgets read again. Until the command listens to it, it has not read them, and must not be killed by it.
+    """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return _main_of("ams_edge.command")()
 
 

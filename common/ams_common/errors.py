@@ -43,3 +43,17 @@ class ProtocolError(AmsError):
 def system_reason(error: Exception) -> str:
     """Return what the system says of an OSError, or FFmpeg of its own errors: lower case, without number and file name."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def reported(part: str, failure: Exception) -> AmsError:
+    """Return what to raise because `failure` has ended a part of the program: itself if it is a line for people, else one."""
+    if isinstance(failure, AmsError):
+        return failure
+    error = AmsError(f"{part} has failed: {type(failure).__name__}: {first_line(failure)}; --verbose shows where")
+    error.__cause__ = failure
+    return error

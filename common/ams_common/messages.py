@@ -23,6 +23,8 @@ MAX_KEPT_GRAPHS = 16
 """Graphs that an edge may say to keep."""
 MAX_KEPT_WEIGHTS = 32
 """Whole vectors that an edge may say to keep."""
+MAX_WAITING_UPDATES = 16
+"""Updates that wait for a slow reader; when there are more, all of them give way to one snapshot."""
 MAX_UPDATE_BYTES = 15 * 2**20
 """Largest payload of an update, so that its message stays under the 16 MiB that an edge takes."""
 

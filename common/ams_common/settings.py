@@ -108,9 +108,9 @@ class _ConfigFile(_LazySource):
         path = self.current_state.get("config")
         if path is None:
             return {}
-        if not Path(path).is_file():
-            raise ConfigurationError(f"settings file {str(path)!r} does not exist")
         try:
+            if not Path(path).is_file():
+                raise ConfigurationError(f"settings file {str(path)!r} does not exist")
             return TomlConfigSettingsSource(self.settings_cls, Path(path))()
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read settings file {str(path)!r}: {error}") from error
@@ -180,6 +180,18 @@ def _place(key: str, given: Mapping[str, Any]) -> str:
         return variables[variable]
     config = given.get("config") or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
     return f"{key} in {config}" if config else flag(key)
+
+
+def home_expanded(path: Path) -> Path:
+    """Return `path` with ~ and ~user replaced by that person's folder.
+
+    Raises:
+        ConfigurationError: nobody has that name, or no folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{str(path)!r} begins with the home of somebody who is not known here") from error
 
 
 def run_command(main: Callable[[Sequence[str]], int]) -> int:

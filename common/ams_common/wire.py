@@ -220,6 +220,7 @@ def _capture_times_from_proto(proto: pb.FrameBatch) -> tuple[int, ...]:
 
 
 def _packets_from_proto(proto: pb.FrameBatch) -> tuple[tuple[int, bytes], ...]:
+    check.in_range("number of packets", len(proto.packets), 1, MAX_FRAMES)
     packets = tuple((each.presentation_index, each.data) for each in proto.packets)
     if sorted(index for index, _ in packets) != list(range(len(proto.capture_times_us))):
         raise ProtocolError(f"batch of {len(proto.capture_times_us)} frames does not have one packet for each frame")

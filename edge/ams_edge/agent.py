@@ -18,7 +18,7 @@ from types import TracebackType
 from ams_common.budget import TokenBucket, allowance
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
-from ams_common.errors import AmsError, ConfigurationError, ModelError
+from ams_common.errors import AmsError, ConfigurationError, ModelError, reported
 from ams_common.events import EventLog
 from ams_common.messages import Applied, Budget, Control, FrameBatch, Hello, Update
 from ams_common.model_file import StoredModel
@@ -36,6 +36,7 @@ from ams_common.session.client import (
     UpdateReceived,
 )
 from ams_common.session.holdings import Holdings
+from ams_common.settings import home_expanded
 from ams_common.update_codec import CODECS
 from ams_common.video_formats import require_encoder
 from ams_edge.camera import open_camera
@@ -79,7 +80,7 @@ class Agent:
         check_outputs(settings)
         require_encoder(settings.video_codec)
         self._provisioned = _provisioned(settings)
-        self._store = ModelStore(settings.state_folder.expanduser() / settings.device_id, settings, self._clock)
+        self._store = ModelStore(home_expanded(settings.state_folder) / settings.device_id, settings, self._clock)
         self._events = EventLog(settings.events, self._clock)
         try:
             self._camera = open_camera(settings, self._clock)
@@ -99,6 +100,8 @@ class Agent:
         self._run_id = secrets.token_bytes(16)
         self._download = Download(settings, self._provisioned, self._clock)
         self._control: Control | None = None
+        self._misfit: AmsError | None = None
+        """Why the server's model cannot run on this device, if so."""
         self._problem: ProblemReported | None = None
         """What the server said last when it ended a stream with an error."""
         self._slow_link = False
@@ -166,12 +169,13 @@ class Agent:
     def close(self) -> None:
         """Stop all threads, store the running model and complete all files. May be called twice."""
         self._stopping.set()
-        self._camera.close()
         self._encoder.stop()
         self._link.stop()
         self._patching.stop()
         for sink in self._sinks:
             sink.close()
+        # Last, for a driver that hangs takes seconds, and whoever stops the process may not give them.
+        self._camera.close()
         self._events.close()
 
     def _make_link(self) -> Link:
@@ -250,7 +254,8 @@ class Agent:
         labels = running.model.infer(frame.rgb(manifest.width, manifest.height))
         self._statistics.count_frame(1e3 * (self._clock.now_s() - started_s))
         self._sample(frame)
-        picture = Picture(frame, labels, running.version, self._statistics.model_age_s(frame.capture_time_us))
+        age_s = self._statistics.model_age_s(frame.capture_time_us)
+        picture = Picture(frame, labels, running.version, age_s, manifest.classes)
         for sink in self._sinks:
             sink.write(picture)
         self._statistics.report(
@@ -263,7 +268,7 @@ class Agent:
         return labels
 
     def _sample(self, frame: Frame) -> None:
-        if self._control is None:
+        if self._control is None or self._misfit is not None:
             return
         control = self._carried(self._control)
         self._sampling_hz = control.sampling_hz
@@ -289,13 +294,21 @@ class Agent:
         """Raise what ended a thread, since the agent is nothing without it.
 
         Raises:
-            ConfigurationError: the server will not serve this device as it is, and there is no model to run without it.
+            ConfigurationError: the server will not serve this device as it is, or its model cannot run here, and there is no
+                model to run without it.
+            AmsError: a thread has failed.
         """
         if self._problem is not None and self._hopeless:
             raise ConfigurationError(f"server {self._settings.server} refuses this device: {self._problem.reason}")
-        for worker in (self._encoder, self._link, self._patching):
-            if worker.failure is not None:
-                raise worker.failure
+        if self._misfit is not None and self._slot.current() is None:
+            raise ConfigurationError(f"the model of server {self._settings.server} cannot run here: {self._misfit}")
+        for part, failure in (
+            ("the video encoder", self._encoder.failure),
+            ("the link", self._link.failure),
+            ("the patcher", self._patching.failure),
+        ):
+            if failure is not None:
+                raise reported(part, failure)
 
     def _hello(self) -> Hello:
         settings = self._settings
@@ -326,6 +339,7 @@ class Agent:
         """Act on what the server says (link thread)."""
         match event:
             case ModelReceived():
+                self._misfit = None
                 self._download.model_named(event)
                 self._events.write("connected", codec=event.codec)
             case SnapshotAnnounced():
@@ -395,13 +409,19 @@ class Agent:
         self._statistics.applied(applied, update)
         self._link.send_applied(applied)
 
-    def _on_refused(self, error: AmsError) -> None:
+    def _on_refused(self, error: AmsError, refused: Update | StoredModel) -> None:
         """Ask for the whole weights, since the next updates will not fit either (patcher thread)."""
         self._events.write("refused", reason=str(error))
-        self._link.request_snapshot(str(error))
+        if isinstance(refused, StoredModel) and not self._patcher.knows(refused):
+            # It is as the server meant it, so that it would be no better if it came again; nor are there updates to learn for.
+            self._misfit = error
+            if self._slot.current() is not None:
+                _log.error("the model of server %s cannot run here; another one runs on", self._settings.server)
+        if self._misfit is None:
+            self._link.request_snapshot(str(error))
 
 
 def _provisioned(settings: AgentSettings) -> StoredModel | None:
     if settings.model is None:
         return None
-    return read_provisioned(settings.model.expanduser(), student=settings.student, class_set=settings.class_set)
+    return read_provisioned(home_expanded(settings.model), student=settings.student, class_set=settings.class_set)

@@ -1,7 +1,6 @@
 """The camera: a thread that decodes, and hands the newest picture to whoever asks."""
 
 import contextlib
-import itertools
 import logging
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ NAP_S = 0.1
 """Longest single sleep, so that a camera closes promptly while it waits."""
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 """Waits before a broken live stream is opened again; the last one repeats."""
+STEADY_S = 10.0
+"""After a break, waits are the first ones again for a stream that has gone on for so long."""
 LONGEST_CLOSE_S = OPEN_TIMEOUT_S + 1.0
 """A close waits this long for a network or device that is being opened or read to give up."""
 
@@ -62,6 +63,9 @@ class Camera:
             raise SourceError(f"no picture of {media.name!r} can be decoded")
         self._times = CaptureTimes(media.period_s)
         self._last_live_s = 0.0
+        self._opened_s = clock.now_s()
+        self._tries = 0
+        """Openings since the stream was steady."""
         self._queue: BoundedQueue[Frame] = BoundedQueue(AHEAD_FRAMES if fast else 1)
         self._stopping = threading.Event()
         self._failure: Exception | None = None
@@ -151,13 +155,17 @@ class Camera:
     def _reopen(self) -> None:
         """Open the live source again, or return without when the camera is closed."""
         self._media.close()
-        for wait_s in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):
-            self._sleep_until(self._clock.now_s() + wait_s)
+        if self._clock.now_s() - self._opened_s >= STEADY_S:
+            self._tries = 0
+        while True:
+            self._sleep_until(self._clock.now_s() + RETRY_S[min(self._tries, len(RETRY_S) - 1)])
+            self._tries += 1
             if self._stopping.is_set():
                 return
             with contextlib.suppress(SourceError):
                 self._media = Media(self._media.source)
                 self._decoded = self._media.pictures()
+                self._opened_s = self._clock.now_s()
                 return
 
     def _capture_time_s(self, picture: av.VideoFrame) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,7 +14,7 @@ from ams_common.errors import ProtocolError
 from ams_common.flights import Flight, Flights
 from ams_common.framing import receipt_bytes, sent_bytes
 from ams_common.link_speed import LinkSpeed
-from ams_common.messages import ClientMessage, Drain, FrameBatch
+from ams_common.messages import MAX_BATCH_BYTES, ClientMessage, Drain, FrameBatch
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.client import BatchTaken, ClientEvent, ClientSession, ProblemReported
 from ams_common.wire import client_message_to_proto, server_message_from_proto
@@ -25,6 +26,8 @@ MOST_ON_THE_WAY = 2
 can give way to newer ones."""
 DRAIN_S = 2.0
 """Time that the server has to close the stream after a drain."""
+
+_log = logging.getLogger(__name__)
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.ClientMessage, pb.ServerMessage]"
 
@@ -101,6 +104,9 @@ class EdgeStream:
             if isinstance(message, FrameBatch) and self._crowded:
                 await self._wait_for_more(None)
                 continue
+            if isinstance(message, FrameBatch) and not may_be_sent(message, self.uplink):
+                self.session.give_up_batch()
+                continue
             proto = client_message_to_proto(message)
             wire_bytes = sent_bytes(proto.ByteSize())
             wait = self.uplink.wait_s if isinstance(message, FrameBatch) else self.uplink.urgent_wait_s
@@ -145,6 +151,14 @@ class EdgeStream:
         await self.stopped.wait()
         if self.session.welcomed:
             await asyncio.sleep(DRAIN_S)
+
+
+def may_be_sent(batch: FrameBatch, uplink: TokenBucket) -> bool:
+    """Tell whether the budget, which may have become less since the batch was made, has room for it at all; warn if not."""
+    most = min(MAX_BATCH_BYTES, uplink.largest_message_bytes)
+    if batch.payload_bytes > most:
+        _log.warning("batch %d of %d bytes is dropped: at most %d can be sent", batch.batch_id, batch.payload_bytes, most)
+    return batch.payload_bytes <= most
 
 
 async def _end(tasks: "set[asyncio.Task[ProblemReported | None]]") -> None:

@@ -30,7 +30,7 @@ from ams_common.session.holdings import Holdings
 from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.settings import PartConfig
-from ams_edge.edge_stream import DRAIN_S, EdgeStream, Traffic, wait_for
+from ams_edge.edge_stream import DRAIN_S, EdgeStream, Traffic, may_be_sent, wait_for
 
 if TYPE_CHECKING:
     from ams_common.proto.adaptation_pb2_grpc import AdaptationAsyncStub
@@ -197,9 +197,7 @@ class Link:
         self._pause_over.set()
 
     def _add_batch(self, batch: FrameBatch) -> None:
-        most = min(MAX_BATCH_BYTES, self._uplink.largest_message_bytes)
-        if batch.payload_bytes > most:
-            _log.warning("batch %d of %d bytes is dropped: at most %d can be sent", batch.batch_id, batch.payload_bytes, most)
+        if not may_be_sent(batch, self._uplink):
             self._outbox.dropped += 1
             return
         self._outbox.add(batch)

@@ -18,7 +18,7 @@ from typing import TypeVar
 from ams_common.clock import Clock
 from ams_common.errors import AmsError, ConfigurationError, ModelError, UpdateRefusedError
 from ams_common.layout import DIGEST_BYTES, weights_digest
-from ams_common.messages import Applied, HeldModel, Update
+from ams_common.messages import MAX_WAITING_UPDATES, Applied, HeldModel, Update
 from ams_common.model_file import StoredModel
 from ams_common.sparse_update import apply_update
 from ams_common.update_codec import create_codec
@@ -32,8 +32,9 @@ from ams_edge.weight_inputs import WeightInputs, verified_weight_inputs
 
 T = TypeVar("T")
 
-QUEUE_CAPACITY = 4
-"""Updates that may wait. One too many pushes the oldest out: the gap refuses the next one, and a snapshot supersedes them."""
+QUEUE_CAPACITY = MAX_WAITING_UPDATES
+"""Updates that may wait, as many as a server may send at once to a device that has missed them. One too many pushes the oldest
+out: the gap refuses the next one, and a snapshot supersedes them."""
 _REMEMBERED_UPDATES = 16
 _LOWEST_PRIORITY = 19
 _IDLE_S = 1.0
@@ -97,7 +98,7 @@ class Patcher:
         started_s = self._clock.now_s()
         _check_digests(model)
         self._applied.clear()
-        if self._state is None or model.manifest.bundle_digest != self._state.manifest.bundle_digest:
+        if not self.knows(model):
             return self._install_other(model, started_s)
         return self._switch(model, self._ready_model(model), History(model.vector, model.weights_digest), started_s)
 
@@ -137,6 +138,11 @@ class Patcher:
         It comes again when a stream breaks off while updates wait here: the hello of the next one does not know them yet.
         """
         return (update.version, update.result_digest) in self._applied
+
+    def knows(self, model: StoredModel) -> bool:
+        """Tell whether the running model has the graph and the layout of `model`. May be called from any thread."""
+        state = self._state
+        return state is not None and state.manifest.bundle_digest == model.manifest.bundle_digest
 
     def _install_other(self, model: StoredModel, started_s: float) -> Applied:
         """Install a model of another graph than the present one."""
@@ -209,7 +215,7 @@ class PatcherWorker:
         store: ModelStore | None,
         *,
         on_applied: Callable[[Applied, Update | None], None],
-        on_refused: Callable[[AmsError], None],
+        on_refused: Callable[[AmsError, Update | StoredModel], None],
     ) -> None:
         """Prepare the thread; nothing runs before `start`.
 
@@ -217,7 +223,7 @@ class PatcherWorker:
             patcher: used by this thread alone from `start` to `stop`.
             store: takes every version that runs, at its own pace; None keeps nothing.
             on_applied: called in the thread after each switch, with the update that caused it; None for a whole model.
-            on_refused: called in the thread when an update or a model is refused and the running model stays.
+            on_refused: called in the thread with an update or a model that is refused; the running model stays.
         """
         self._patcher = patcher
         self._store = store
@@ -279,11 +285,13 @@ class PatcherWorker:
         if isinstance(item, Update) and self._patcher.has_applied(item):
             _log.debug("version %d came again", item.version)
             return
+        if isinstance(item, StoredModel) and self._store is not None:
+            self._store.keep(item)
         try:
             applied = self._patcher.apply(item) if isinstance(item, Update) else self._patcher.install(item)
         except AmsError as error:
             _log.warning("version %d is refused: %s", item.version, error)
-            self._on_refused(error)
+            self._on_refused(error, item)
             return
         self._on_applied(applied, item if isinstance(item, Update) else None)
         if self._store is not None and self._patcher.state is not None:

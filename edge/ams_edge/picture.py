@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ams_common.classes import ClassSet
 from ams_edge.frame import Frame, UInt8Array
 
 
@@ -15,6 +16,9 @@ class Picture(NamedTuple):
     """Version of the weights."""
     model_age_s: float | None = None
     """Seconds between the capture of this picture and that of the newest frame learnt; None for a model as it came."""
+
+    classes: ClassSet | None = None
+    """Meaning of the labels, where it is not what the sink was opened with."""
 
     def copied(self) -> "Picture":
         """Return the picture with labels of its own."""

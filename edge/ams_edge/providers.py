@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]  # it has neither stubs nor a py.typed marker
 
-from ams_common.errors import ModelError, system_reason
+from ams_common.errors import ModelError, first_line, system_reason
 from ams_common.layout import Float32Array
 from ams_edge.runtime_config import ProviderName, RuntimeConfig
 
@@ -91,7 +91,7 @@ class Backend:
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=self._provider_chain(), enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions have no common base below Exception
-            raise ModelError(f"ONNX Runtime cannot run the model on {self.provider}: {_first_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot run the model on {self.provider}: {first_line(error)}") from error
         if session.get_providers()[0] != name:
             raise ModelError(f"ONNX Runtime opens no session on {self.provider}, only on {session.get_providers()[0]}")
         return session
@@ -179,7 +179,3 @@ def _with_initialisers(
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in initialisers.values()]
     options.add_external_initializers(list(initialisers), values)
     return options
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

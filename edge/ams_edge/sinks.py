@@ -36,6 +36,9 @@ CONTAINERS = {
 """Format and its options for each ending of an overlay video's name. The index of an MP4 file comes in pieces of a second
 instead of at the end, and Matroska's clusters last as long, so that a file that was cut short plays."""
 INDEX_NAME = "index.csv"
+_LONGEST_HEAD = 200
+"""Letters that are read of a file to know it for an index; it may be anything."""
+COLUMNS = ("file", "frame_index", "capture_time_s", "version", "model_age_s")
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +50,8 @@ class SinkConfig(PartConfig):
     """Write an H.264 video of the pictures with the labels drawn over them to this .mp4 or .mkv file; one that is there is
     kept as NAME-1 and so on."""
     labels: Path | None = None
-    """Write each label map as a grey PNG to this folder, with an index of capture times, model versions and model ages; it must
-    not hold those of an earlier run."""
+    """Write each label map as a grey PNG to this folder, with an index of capture times, model versions and model ages; a
+    folder with those of an earlier run is kept as NAME-1 and so on."""
     window: bool = False
     """Show the overlay in a window."""
 
@@ -147,6 +150,8 @@ class OverlayVideo:
         """Draw and encode one picture; all are scaled to the size of the first."""
         frame = picture.frame
         stream = self._stream or self._start(frame)
+        if picture.classes is not None and picture.classes != self._classes:
+            self._change_classes(picture.classes)
         height = stream.height - self._legend.shape[0] - ROW_PIXELS
         drawn = draw_overlay(frame.rgb(stream.width, height), picture.labels, self._palette)
         caption = draw_caption(picture.version, picture.model_age_s, stream.width)
@@ -163,6 +168,13 @@ class OverlayVideo:
         self._container.close()
         self._output.close()
         self._output.check()
+
+    def _change_classes(self, classes: ClassSet) -> None:
+        """Draw labels of another model; of its legend as many rows as the film has room for."""
+        self._classes, self._palette = classes, classes.palette()
+        rows, width, _ = self._legend.shape
+        legend = draw_legend(classes, width)[:rows]
+        self._legend = np.pad(legend, ((0, rows - len(legend)), (0, 0), (0, 0)))
 
     def _start(self, frame: Frame) -> VideoStream:
         width, height = overlay_size(frame.width, frame.height)
@@ -213,9 +225,15 @@ class LabelFolder:
             ConfigurationError: it cannot be written.
         """
         self._folder = folder
-        self._file = _create(folder / INDEX_NAME, "--labels").open("w", encoding="utf-8", newline="", buffering=1)
+        path = _create(folder / INDEX_NAME, "--labels")
+        self._file = path.open("w", encoding="utf-8", newline="", buffering=1)
         self._index = csv.writer(self._file)
-        self._index.writerow(["file", "frame_index", "capture_time_s", "version", "model_age_s"])
+        try:
+            self._index.writerow(COLUMNS)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise ConfigurationError(f"cannot write --labels {str(path)!r}: {system_reason(error)}") from error
 
     def record(self, picture: Picture) -> None:
         """Write one label map and its line of the index."""
@@ -235,8 +253,8 @@ def check_outputs(config: SinkConfig) -> None:
     """See early, before any model is here, that the outputs are possible.
 
     Raises:
-        ConfigurationError: a path cannot be written, the overlay video has an unknown ending, the folder holds the labels of
-            an earlier run, or there is no display.
+        ConfigurationError: a path cannot be written, the overlay video has an unknown ending, the folder for labels holds
+            other pictures, or there is no display.
     """
     if config.overlay is not None:
         if config.overlay.suffix.lower() not in CONTAINERS:
@@ -244,7 +262,7 @@ def check_outputs(config: SinkConfig) -> None:
             raise ConfigurationError(f"cannot write --overlay {str(config.overlay)!r}: its name must end in {known}")
         _create(config.overlay, "--overlay")
     if config.labels is not None:
-        _check_empty(config.labels)
+        _check_own(config.labels)
         _create(config.labels / INDEX_NAME, "--labels")
     if config.window:
         check_display()
@@ -259,9 +277,10 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
     sinks: list[Sink] = []
     try:
         if config.overlay is not None:
-            _set_aside(config.overlay)
+            _set_film_aside(config.overlay)
             sinks.append(FileSink("overlay video", OverlayVideo(config.overlay, classes), lossless=lossless))
         if config.labels is not None:
+            _set_labels_aside(config.labels)
             sinks.append(FileSink("label folder", LabelFolder(config.labels), lossless=lossless))
         if config.window:
             sinks.append(WindowSink(classes))
@@ -272,35 +291,50 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
     return tuple(sinks)
 
 
-def _check_empty(folder: Path) -> None:
-    """Refuse a folder that holds labels: those of two runs have the same names."""
-    if _holds_labels(folder):
-        raise ConfigurationError(
-            f"--labels {str(folder)!r} holds the labels of an earlier run: name another folder, or empty it"
-        )
+def _check_own(folder: Path) -> None:
+    """Refuse a folder with other pictures than the labels of an earlier run, which can be set aside."""
+    if _holds(folder, "*.png") and not _is_labelled(folder):
+        raise ConfigurationError(f"--labels {str(folder)!r} holds other pictures: name a folder of its own")
 
 
-def _holds_labels(folder: Path) -> bool:
-    index = folder / INDEX_NAME
+def _holds(folder: Path, pattern: str) -> bool:
     try:
-        return any(folder.glob("*.png")) or (index.is_file() and index.stat().st_size > 0)
+        return any(folder.glob(pattern))
     except OSError:
         # Whoever writes to it says what is wrong with it.
         return False
 
 
-def _set_aside(overlay: Path) -> None:
-    """Give the film of an earlier run another name: a device that starts again must not lose it, and not stay out for it."""
+def _is_labelled(folder: Path) -> bool:
+    """Tell whether the folder was written by a LabelFolder."""
+    try:
+        with (folder / INDEX_NAME).open(encoding="utf-8", errors="replace") as file:
+            return file.readline(_LONGEST_HEAD).strip() == ",".join(COLUMNS)
+    except OSError:
+        return False
+
+
+def _set_film_aside(overlay: Path) -> None:
     path = overlay.resolve()
-    if not path.is_file() or path.stat().st_size == 0:
-        return
+    if path.is_file() and path.stat().st_size > 0:
+        _set_aside(path, "--overlay", overlay)
+
+
+def _set_labels_aside(folder: Path) -> None:
+    _check_own(folder)
+    if _is_labelled(folder):
+        _set_aside(folder.resolve(), "--labels", folder)
+
+
+def _set_aside(path: Path, flag: str, named: Path) -> None:
+    """Give what an earlier run wrote another name: a device that starts again must not lose it, and not stay out for it."""
     free = next(other for number in count(1) if not (other := path.with_stem(f"{path.stem}-{number}")).exists())
     try:
         path.rename(free)
     except OSError as error:
         reason = system_reason(error)
-        raise ConfigurationError(f"cannot keep what is in --overlay {str(overlay)!r} as {str(free)!r}: {reason}") from error
-    _log.info("what was in %s is now %s", overlay, free)
+        raise ConfigurationError(f"cannot keep what is in {flag} {str(named)!r} as {str(free)!r}: {reason}") from error
+    _log.info("what was in %s is now %s", named, free)
 
 
 def _create(path: Path, flag: str) -> Path:

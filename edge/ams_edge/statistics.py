@@ -139,6 +139,7 @@ class Statistics:
     def applied(self, applied: Applied, update: Update | None) -> None:
         """Note a version that runs now (patcher thread); `update` is None for a whole model."""
         if update is None:
+            self._learnt_us = None
             _log.info("version %d runs", applied.version)
             self._events.write("model", version=applied.version, build_ms=round(applied.build_time_ms, 3))
             return

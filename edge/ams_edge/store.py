@@ -57,7 +57,8 @@ class ModelStore:
         self._interval_s = config.store_interval_s
         self._clock = clock
         self._pending: StoredModel | None = None
-        self._bundle_on_disk = b""
+        self._tried_bundle = b""
+        """Of the model that was written last, or could not be."""
         self._next_write_s = clock.now_s()
 
     def load(self) -> StoredModel | None:
@@ -65,16 +66,20 @@ class ModelStore:
         stored = _read(self.path)
         self.start = _read(self._start_path)
         if stored is not None:
-            self._bundle_on_disk = stored.manifest.bundle_digest
+            self._tried_bundle = stored.manifest.bundle_digest
         return stored
+
+    def keep(self, model: StoredModel) -> None:
+        """Keep what later downloads can build on, whether `model` runs or not: its graph, and the weights at version 0."""
+        self.graphs.keep(model.graph)
+        if model.version == START_VERSION:
+            self._keep_start(model)
 
     def offer(self, model: StoredModel) -> None:
         """Take `model` as the newest: written at once when the graph is new or the interval has passed, else later."""
         self._pending = model
-        self.graphs.keep(model.graph)
-        if model.version == START_VERSION:
-            self._keep_start(model)
-        if model.manifest.bundle_digest != self._bundle_on_disk:
+        self.keep(model)
+        if model.manifest.bundle_digest != self._tried_bundle:
             self.flush()
         else:
             self.flush_if_due()
@@ -89,12 +94,12 @@ class ModelStore:
         if self._pending is None:
             return
         self._next_write_s = self._clock.now_s() + self._interval_s
+        self._tried_bundle = self._pending.manifest.bundle_digest
         try:
             write_model(self.path, self._pending)
         except OSError as error:
             _log.warning("cannot store the model in %s: %s", self.path, system_reason(error))
             return
-        self._bundle_on_disk = self._pending.manifest.bundle_digest
         self._pending = None
 
     def _keep_start(self, model: StoredModel) -> None:

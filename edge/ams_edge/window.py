@@ -100,6 +100,8 @@ class WindowSink:
         root.destroy()
 
     def _draw(self, picture: Picture) -> UInt8Array:
+        if picture.classes is not None and picture.classes != self._classes:
+            self._classes, self._palette = picture.classes, picture.classes.palette()
         width, height = overlay_size(picture.frame.width, picture.frame.height)
         drawn = draw_overlay(picture.frame.rgb(width, height), picture.labels, self._palette)
         caption = draw_caption(picture.version, picture.model_age_s, width)

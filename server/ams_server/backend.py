@@ -12,6 +12,7 @@ from ams_common.layout import weights_digest
 from ams_common.messages import Budget, Hello
 from ams_common.session.greeting import starting_point
 from ams_common.session.server import RefusedError
+from ams_common.settings import home_expanded
 from ams_common.update_codec import CODECS
 from ams_server.admin import DeviceState
 from ams_server.allotment import Allotment
@@ -44,7 +45,7 @@ def checkpoint_store(settings: ServerSettings, model: StartingModel) -> Checkpoi
         return None
     starting_digest = weights_digest(student_vector(model.module))
     return CheckpointStore(
-        settings.state_folder.expanduser(),
+        home_expanded(settings.state_folder),
         session_identity(model.manifest, starting_digest, settings, settings.scheme),
         parameters=model.manifest.layout.size,
         keep=KEPT_FILES_PER_DEVICE * settings.max_devices,

@@ -10,7 +10,7 @@ import torch
 
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
-from ams_common.errors import ConfigurationError
+from ams_common.errors import ConfigurationError, reported
 from ams_common.events import EventLog
 from ams_common.settings import configure_logging, load_settings, run_command
 from ams_server.admin import admin_service
@@ -101,6 +101,7 @@ class Daemon:
 
         Raises:
             ConfigurationError: the address cannot be listened on.
+            AmsError: the worker has failed.
         """
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -115,6 +116,8 @@ class Daemon:
             await asyncio.to_thread(self._scheduler.stop)
             self._backend.keep_sessions()
             await asyncio.to_thread(self._checkpoints.stop)
+        if isinstance(self._failure, Exception):
+            raise reported("the worker", self._failure)
         if self._failure is not None:
             raise self._failure
 

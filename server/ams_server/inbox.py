@@ -9,6 +9,9 @@ INBOX_BATCHES = 16
 """Most batches that wait."""
 INBOX_BYTES = 3 * MAX_BATCH_BYTES
 """Most video that waits."""
+INBOX_FRAMES = 600
+"""Most frames that wait, unless a single batch has more: those of two update intervals at 30 a second. All that waits may be
+labelled in one turn, for which other devices wait."""
 INBOX_UPDATES = 2
 """Update intervals behind the newest frame that are waited for: older frames would only keep the newer ones waiting."""
 
@@ -50,4 +53,6 @@ class Inbox:
     def _is_too_much(self, span_us: float) -> bool:
         oldest_us, newest_us = (each.batch.capture_times_us[-1] for each in (self._waiting[0], self._waiting[-1]))
         size_bytes = sum(each.batch.payload_bytes for each in self._waiting)
-        return len(self._waiting) > INBOX_BATCHES or size_bytes > INBOX_BYTES or newest_us - oldest_us > span_us
+        frames = sum(len(each.batch.capture_times_us) for each in self._waiting)
+        too_many = len(self._waiting) > INBOX_BATCHES or frames > INBOX_FRAMES
+        return too_many or size_bytes > INBOX_BYTES or newest_us - oldest_us > span_us

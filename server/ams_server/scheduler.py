@@ -6,8 +6,8 @@ behind it.
 
 A device sends several batches for each update. Turns that end in an update come first, since all else can wait: other turns
 label a single batch, so that an update never waits for more than that, or for the updates of others. Where the accelerator is
-behind and several updates are due, the one comes first that has most to teach: that of a device which has just begun, of a
-scene that changes. Nobody waits for ever, because what waits becomes more.
+behind and several updates are due, the one comes first that has most to teach, times the seconds that it has waited: that of a
+device which has just begun, of a scene that changes, and in the end of anybody who waits.
 """
 
 import logging
@@ -29,6 +29,9 @@ KEPT_INBOXES = 32
 BEHIND_WARNING_S = 60.0
 """Least seconds between two warnings that the server is behind with a device: it then drops a batch every few seconds."""
 
+FIRST_WAIT_S = 1.0
+"""Counted as waited by those who have just come, so that what they have to teach counts at once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,11 +48,12 @@ class _Place:
     dropped: int = 0
     """Batches that were dropped because the worker is behind."""
     warned_at_s: float | None = None
+    queued_at_s: float = 0.0
+    """When it took its place among the turns."""
 
-    @property
-    def news(self) -> float:
-        """How much its next turn has to teach, if it labels all that waits."""
-        return self.session.news_after(self.inbox.newest, self.run_id)
+    def urgency(self, now_s: float) -> float:
+        """Return how much its next turn has to teach if it labels all that waits, and more the longer it has waited."""
+        return self.session.news_after(self.inbox.newest, self.run_id) * (FIRST_WAIT_S + now_s - self.queued_at_s)
 
     @property
     def leads_to_update(self) -> bool:
@@ -119,7 +123,7 @@ class Scheduler:
             earlier = self._away.pop(session.device_id, None)
             if earlier is not None and earlier.session is session and earlier.run_id == run_id:
                 place.inbox = earlier.inbox
-                self._turns.append(place)
+                self._queue(place)
                 self._changed.notify_all()
             return session.mirror
 
@@ -169,7 +173,7 @@ class Scheduler:
             if dropped:
                 self._count_dropped(place, dropped)
             if place not in self._turns:
-                self._turns.append(place)
+                self._queue(place)
             self._changed.notify_all()
 
     def _count_dropped(self, place: _Place, count: int) -> None:
@@ -208,13 +212,19 @@ class Scheduler:
 
     def _pop_turn(self) -> tuple[_Place, list[Arrival]]:
         """Take out the turn that helps most; what it leaves of its device waits for another one."""
-        urgent = max((place for place in self._turns if place.leads_to_update), key=lambda place: place.news, default=None)
+        now_s = self._clock.now_s()
+        due = [place for place in self._turns if place.leads_to_update]
+        urgent = max(due, key=lambda place: place.urgency(now_s), default=None)
         place = urgent or self._turns[0]
         arrivals = place.inbox.take(len(place.inbox) if urgent else 1)
         self._turns.remove(place)
         if len(place.inbox):
-            self._turns.append(place)
+            self._queue(place)
         return place, arrivals
+
+    def _queue(self, place: _Place) -> None:
+        place.queued_at_s = self._clock.now_s()
+        self._turns.append(place)
 
     def _take_turn(self, place: _Place, arrivals: list[Arrival]) -> None:
         session = place.session

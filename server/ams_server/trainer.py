@@ -154,6 +154,9 @@ class Trainer:
         """
         self.model.load(vector)
         self._before = None
+        if self._pretrained is not None:
+            # All of them, for an update under a budget leaves out some of what was to be restored.
+            self._moved = torch.nonzero(self.model.weights != self._pretrained).flatten().cpu().numpy()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all that a later trainer needs, beside the weights, to go on identically."""
@@ -187,6 +190,8 @@ class Trainer:
         size = self.model.layout.trainable_size
         whole = {"full": size, "biases_and_last": len(self._biases_and_last)}
         count = whole.get(self._config.selection, coordinate_count(size, self._config.fraction))
+        if limit is not None and self._pretrained is not None:
+            limit //= 2  # what the last phase moved is sent too, since it is taken back
         return count if limit is None else min(count, max(1, limit))
 
     def _restore(self) -> None:

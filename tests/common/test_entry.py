@@ -23,9 +23,10 @@ entry.{command}()
 
 @pytest.fixture(autouse=True)
 def _handler_kept() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("command", ["edge", "server", "evaluation"])
@@ -58,6 +59,17 @@ def test_an_evaluation_is_interrupted_as_python_does(monkeypatch: pytest.MonkeyP
 def test_an_interrupt_that_is_ignored_stays_so(command: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert handler_within(command, monkeypatch) is signal.SIG_IGN
+
+
+def test_an_edge_that_is_told_to_reload_while_it_starts_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    def main() -> int:
+        signal.raise_signal(signal.SIGHUP)
+        return 7
+
+    monkeypatch.setattr(entry, "import_module", lambda name: SimpleNamespace(main=main))
+    assert entry.edge() == 7
 
 
 def test_every_command_starts_here() -> None:

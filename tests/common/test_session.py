@@ -35,6 +35,7 @@ from ams_common.messages import (
     MAX_GRAPH_BYTES,
     MAX_KEPT_GRAPHS,
     MAX_KEPT_WEIGHTS,
+    MAX_WAITING_UPDATES,
     Applied,
     BatchReceived,
     Budget,
@@ -74,7 +75,6 @@ from ams_common.session.incoming import IncomingSnapshot
 from ams_common.session.outbox import BatchOutbox
 from ams_common.session.server import (
     MAX_WAITING_ACKNOWLEDGEMENTS,
-    MAX_WAITING_UPDATES,
     BatchArrived,
     BatchLedger,
     BudgetWanted,
@@ -631,6 +631,17 @@ class TestGreeting:
         _, rest, *others = greeting_messages(replace(hello, partial=partial), offer(5, start=0))
         assert rest == replace(header, first_byte=4096)
         assert others == chunks[1:]
+
+    def test_a_change_begins_anew_where_the_start_before_it_takes_its_place(self) -> None:
+        hello = replace(hello_of(), downlink_bps=8 * 4096)
+        *_, header = (each for each in greeting_messages(hello, offer(5, start=0)) if isinstance(each, SnapshotHeader))
+        assert header.base_digest
+        partial = PartialSnapshot(encoded_digest=header.encoded_digest, received_bytes=4096)
+        incoming = IncomingSnapshot()
+        session = ClientSession(hello, BatchOutbox(20.0), incoming, NOTHING)
+        messages = greeting_messages(replace(hello, partial=partial), offer(5, start=0))
+        received = [event for each in messages for event in session.receive(each) if isinstance(event, SnapshotReceived)]
+        assert [event.version for event in received] == [0, 5]
 
     @pytest.mark.parametrize(("bps", "expected"), [(0, CHUNK_BYTES), (1, 4096), (200_000, 12_500), (10**9, CHUNK_BYTES)])
     def test_chunks_take_half_a_second_of_the_budget(self, bps: int, expected: int) -> None:

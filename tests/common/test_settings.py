@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.errors import ConfigurationError, SourceError
-from ams_common.settings import CommandSettings, PartConfig, configure_logging, load_settings, run_command
+from ams_common.settings import CommandSettings, PartConfig, configure_logging, home_expanded, load_settings, run_command
 
 
 class OvenConfig(PartConfig):
@@ -221,3 +221,18 @@ def test_logging_goes_to_stderr_and_silences_libraries(monkeypatch: pytest.Monke
     root.warning("hot")
     assert stream.getvalue().endswith(" W root: hot\n")
     assert logging.getLogger("grpc").level == logging.WARNING
+
+
+def test_the_home_of_nobody_is_one_line(tmp_path: Path) -> None:
+    assert home_expanded(tmp_path / "state") == tmp_path / "state"
+    with pytest.raises(ConfigurationError, match="'~nobody-at-all/state' begins with the home of somebody who is not known"):
+        home_expanded(Path("~nobody-at-all/state"))
+
+
+def test_a_settings_file_that_may_not_be_looked_at_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(ConfigurationError, match=r"cannot read settings file 'locked/ams.toml': .*ermission denied"):
+        load_settings(BakerySettings, ["--tray=a", "--config=locked/ams.toml"])

@@ -42,6 +42,7 @@ from ams_common.messages import (
 )
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.wire import (
+    MAX_FRAMES,
     MAX_MANIFEST_BYTES,
     client_message_from_proto,
     client_message_to_proto,
@@ -297,6 +298,7 @@ LONG = "x" * 257
         (batch(1), {"capture_times_us": (2, 1)}, "go backwards"),
         (batch(1), {"capture_times_us": (0, 2**61)}, "capture time is"),
         (batch(1), {"capture_times_us": (-(2**61), 0)}, "capture time is"),
+        (batch(1), {"packets": ((0, b""),) * (MAX_FRAMES + 1)}, "number of packets is"),
         (batch(1), {"packets": ((0, b"x"),)}, "one packet for each frame"),
         (batch(1), {"packets": ((0, b"x"), (0, b"x"))}, "one packet for each frame"),
         (batch(1), {"packets": ((0, b"x"), (2, b"x"))}, "one packet for each frame"),

@@ -11,13 +11,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_update
+from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_update, unrunnable
 from tests.edge.videos import tenths, write_video
 from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, running_server
 
 from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.clock import SystemClock
-from ams_common.errors import ConfigurationError, SourceError
+from ams_common.errors import AmsError, ConfigurationError, ModelError, SourceError, UpdateRefusedError
 from ams_common.events import read_events
 from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
@@ -226,6 +226,39 @@ def test_a_device_that_was_never_accepted_ends_with_the_server_s_reason(
     assert not told_by_edge(caplog, "carries nothing"), "what ends the command is its last line, and no line of the log"
 
 
+def test_a_first_model_that_cannot_run_here_ends_the_edge_with_the_reason(make_settings: Callable[..., AgentSettings]) -> None:
+    with (
+        running_server(FakeBackend(offer(unrunnable(tiny_model(version=3))))) as server,
+        agent_at(make_settings(server.port)) as (_, frames),
+        pytest.raises(ConfigurationError, match=r"the model of server .* cannot run here: "),
+    ):
+        next(frames)
+
+
+def test_while_the_server_has_a_model_that_cannot_run_here_nothing_is_sent_or_asked_for(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model()
+    settings = make_settings(1)
+    store(settings, model)
+    asked: list[str] = []
+    sampled: list[Frame] = []
+    with agent_at(settings) as (agent, frames):
+        next(frames)
+        monkeypatch.setattr(agent._link, "request_snapshot", asked.append)
+        monkeypatch.setattr(agent._sampler, "offer", sampled.append)
+        agent._on_event(ControlChanged(control=CONTROL))
+        agent._on_refused(ModelError("no such operator"), unrunnable(model))
+        agent._on_refused(UpdateRefusedError("a gap"), tiny_update(model))
+        next(frames)
+        assert (asked, sampled) == ([], [])
+        agent._on_event(ModelReceived(manifest=model.manifest, graph=model.graph, codec=DEFAULT_CODEC))
+        agent._on_refused(UpdateRefusedError("a gap"), tiny_update(model))
+        agent._on_refused(ModelError("no memory"), model)
+        next(frames)
+        assert (asked, len(sampled)) == (["a gap", "no memory"], 1)
+
+
 def test_a_device_with_a_stored_model_runs_it_when_it_is_refused(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -359,10 +392,11 @@ def test_a_thread_that_fails_ends_the_iteration_with_its_error(
     with (
         running_server(FakeBackend(offer(tiny_model()))) as server,
         agent_at(make_settings(server.port, fast=False)) as (_, frames),
-        pytest.raises(MemoryError, match="no room for a batch"),
+        pytest.raises(AmsError, match="the video encoder has failed: MemoryError: no room for a batch") as raised,
     ):
         for _ in frames:
             pass
+    assert isinstance(raised.value.__cause__, MemoryError)
 
 
 def test_a_camera_that_fails_is_not_taken_for_the_end_of_the_recording(

@@ -3,11 +3,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import pytest
 from tests.edge.videos import tenths, which, write_video
+from tests.protocol_support import Mailbox
 
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError, SourceError
@@ -272,6 +274,21 @@ def test_a_live_source_that_breaks_is_opened_again(tmp_path: Path, caplog: pytes
     assert second.capture_time_s >= 1000.5
     assert first.index < 5 <= second.index
     assert "trying to open it again" in caplog.text
+
+
+def test_a_live_source_that_ends_at_once_is_opened_more_and_more_seldom(tmp_path: Path) -> None:
+    stream = write_video(tmp_path / "live.ts", tenths(5), container="mpegts").read_bytes()
+    clock, opened_s = ManualClock(1000.0), Mailbox()
+
+    def answer() -> bytes | None:
+        opened_s.put(clock.now_s())
+        return stream
+
+    with serving(answer) as address, open_camera(CameraConfig(source=address), clock) as camera:
+        opened_s.wait_count(float, 6)
+        camera.close()
+    waits_s = np.diff(cast("list[float]", opened_s.items[:6]))
+    assert waits_s == pytest.approx([0.5, 1.0, 2.0, 5.0, 5.0], abs=0.1)
 
 
 def test_times_of_a_live_source_increase_while_the_clock_stands(tmp_path: Path) -> None:

@@ -448,6 +448,24 @@ def test_batches_that_would_make_the_newest_late_give_way_to_it() -> None:
         assert not {BatchTaken(batch_id=2), BatchTaken(batch_id=3)} & set(events.items)
 
 
+def test_batches_that_wait_are_dropped_where_a_lower_budget_has_no_room_for_them() -> None:
+    with running_server(FakeBackend(offer(0))) as server:
+        free_port = server.port
+    uplink, backend = TokenBucket(allowance(1_000_000), ManualClock()), FakeBackend(offer(0))
+    with running_link(free_port, uplink=uplink) as (link, events):
+        events.wait_count(Disconnected)
+        for batch_id, size in ((1, 110_000), (2, 1000), (3, 110_000)):
+            link.send_batch(batch(batch_id, size))
+        link.hold(Budget(uplink_bps=20_000, downlink_bps=0))
+        with running_server(backend, port=free_port):
+            events.wait_for(lambda items: BatchTaken(batch_id=2) in items)
+            link.send_batch(batch(4, 1000))
+            events.wait_for(lambda items: BatchTaken(batch_id=4) in items)
+            arrived = backend.connection().events.all(BatchArrived)
+        assert [each.batch.batch_id for each in arrived if isinstance(each, BatchArrived)] == [2, 4]
+        assert link.dropped_batches == 2
+
+
 def test_a_full_outbox_drops_the_oldest_batch_and_no_batch_is_too_large_for_a_message() -> None:
     with running_server(FakeBackend(offer(0))) as server:
         free_port = server.port

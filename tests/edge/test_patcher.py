@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_update
+from tests.edge.tiny_student import HEIGHT, WIDTH, after, tiny_model, tiny_update, unrunnable
 
 from ams_common.clock import ManualClock
 from ams_common.errors import AmsError, CodecError, ModelError, UpdateRefusedError
 from ams_common.layout import Float32Array, ParameterLayout, weights_digest
-from ams_common.messages import Applied, HeldModel, Update
+from ams_common.messages import MAX_WAITING_UPDATES, Applied, HeldModel, Update
 from ams_common.model_file import StoredModel
 from ams_common.update_codec import create_codec
 from ams_edge import patcher as patcher_module
@@ -320,7 +320,8 @@ class Told:
             self.applied.append((applied.version, None if update is None else update.version))
             self._changed.notify_all()
 
-    def on_refused(self, error: AmsError) -> None:
+    def on_refused(self, error: AmsError, refused: Update | StoredModel) -> None:
+        assert isinstance(refused, (Update, StoredModel))
         with self._changed:
             self.refused.append(error)
             self._changed.notify_all()
@@ -401,6 +402,35 @@ def test_a_full_queue_gives_up_the_oldest_so_that_the_gap_is_noticed() -> None:
     worker.stop()
     assert not told.applied
     assert len(told.refused) == QUEUE_CAPACITY
+
+
+def test_all_updates_that_a_device_has_missed_find_room_while_it_is_busy() -> None:
+    worker, patcher, told = make_worker()
+    mirror = tiny_model()
+    patcher.install(mirror)
+    for _ in range(MAX_WAITING_UPDATES):
+        update = tiny_update(mirror)
+        mirror = after(mirror, update.payload)
+        worker.submit(update)
+    worker.start()
+    worker.stop()
+    assert told.refused == []
+    assert patcher.held is not None
+    assert patcher.held.version == MAX_WAITING_UPDATES
+
+
+def test_what_later_downloads_build_on_is_kept_of_a_model_that_cannot_run(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path, StoreConfig(), ManualClock())
+    worker, _, told = make_worker(store)
+    model = unrunnable(tiny_model())
+    worker.submit(model)
+    worker.start()
+    worker.stop()
+    assert len(told.refused) == 1
+    assert store.load() is None
+    assert store.start is not None
+    assert store.start.weights_digest == model.weights_digest
+    assert list(store.graphs.graphs.values()) == [model.graph]
 
 
 def test_a_stopped_worker_has_finished_and_stored_everything(tmp_path: Path) -> None:

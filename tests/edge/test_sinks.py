@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.edge.videos import grey_level
 
-from ams_common.classes import STREET7
+from ams_common.classes import STREET7, ClassSet, SegmentationClass
 from ams_common.errors import ConfigurationError
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.overlay import draw_caption, draw_legend, draw_overlay
@@ -63,7 +63,7 @@ def test_the_overlay_video_shows_each_picture_at_its_time(tmp_path: Path) -> Non
     shown_s, images = decode(path)
     assert shown_s == pytest.approx([0.0, 0.1, 0.15, 1.0, 3.5], abs=1e-4)
     legend = draw_legend(STREET7, 640)
-    for (frame, labels, version, age_s), image in zip(pictures, images, strict=True):
+    for (frame, labels, version, age_s, _), image in zip(pictures, images, strict=True):
         caption = draw_caption(version, age_s, 640)
         expected = np.vstack([draw_overlay(frame.image, labels, STREET7.palette()), legend, caption])
         assert image.shape == expected.shape
@@ -248,17 +248,48 @@ def test_an_ending_may_be_in_capitals_and_says_the_format(tmp_path: Path) -> Non
 
 
 def test_labels_of_an_earlier_run_are_not_mixed_with_those_of_this_one(tmp_path: Path) -> None:
-    config = SinkConfig(labels=tmp_path / "labels")
+    folder = tmp_path / "labels"
+    config = SinkConfig(labels=folder)
     check_outputs(config)
     check_outputs(config)
-    write_all(open_sinks(config, STREET7, lossless=True), [picture(0), picture(1)])
-    before = {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()}
-    with pytest.raises(ConfigurationError, match=r"--labels '.*' holds the labels of an earlier run: name another folder"):
+    written = []
+    for number in range(3):
         check_outputs(config)
-    assert {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()} == before
-    (tmp_path / "labels" / "index.csv").unlink()
-    with pytest.raises(ConfigurationError, match="holds the labels of an earlier run"):
-        check_outputs(config)
+        write_all(open_sinks(config, STREET7, lossless=True), [picture(number), picture(number + 1)])
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert [set(files) for files in written] == [{"index.csv", f"00000{n}.png", f"00000{n + 1}.png"} for n in range(3)]
+    kept = [{path.name: path.read_bytes() for path in (tmp_path / f"labels-{n}").iterdir()} for n in (1, 2)]
+    assert [*kept, written[2]] == written
+
+
+def test_a_folder_of_other_pictures_is_left_alone(tmp_path: Path) -> None:
+    config = SinkConfig(labels=tmp_path)
+    (tmp_path / "holiday.png").write_bytes(b"sea")
+    (tmp_path / "index.csv").write_text("my,own,table\n")
+    for attempt in (check_outputs, lambda config: open_sinks(config, STREET7, lossless=True)):
+        with pytest.raises(ConfigurationError, match=r"--labels '.*' holds other pictures: name a folder of its own"):
+            attempt(config)
+    assert {path.name for path in tmp_path.iterdir()} == {"holiday.png", "index.csv"}
+
+
+def test_a_full_disk_at_the_first_line_of_labels_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").symlink_to("/dev/full")
+    with pytest.raises(ConfigurationError, match=r"cannot write --labels .*: no space left on device"):
+        open_sinks(SinkConfig(labels=tmp_path), STREET7, lossless=True)
+
+
+def test_labels_of_another_model_have_its_colours_and_names(tmp_path: Path) -> None:
+    path = tmp_path / "overlay.mp4"
+    colours = {"meadow": (10, 200, 30), "lake": (20, 40, 220)}
+    other = ClassSet("other", tuple(SegmentationClass(name=name, colour=colour) for name, colour in colours.items()))
+    pictures = [picture(0), picture(1)._replace(classes=STREET7), picture(2)._replace(classes=other)]
+    write_all(open_sinks(SinkConfig(overlay=path), STREET7, lossless=True), pictures)
+    _, images = decode(path)
+    for classes, each, image in zip((STREET7, STREET7, other), pictures, images, strict=True):
+        drawn = draw_overlay(each.frame.image, each.labels, classes.palette())
+        legend = draw_legend(classes, 640)
+        assert np.abs(image[: len(drawn)].astype(int) - drawn).mean() < 4
+        assert np.abs(image[len(drawn) :][: len(legend)].astype(int) - legend).mean() < 6
 
 
 def test_checking_spoils_nothing(tmp_path: Path) -> None:

@@ -163,6 +163,14 @@ def test_a_whole_model_is_no_swap(counting: Counting) -> None:
     assert not counting.events("swap")
 
 
+def test_a_whole_model_has_no_age_since_what_it_has_learnt_from_is_not_known(counting: Counting) -> None:
+    sent(counting, 3)
+    counting.statistics.applied(APPLIED, update(3))
+    assert counting.statistics.model_age_s(7_500_000) == 5.5
+    counting.statistics.applied(APPLIED, None)
+    assert counting.statistics.model_age_s(7_500_000) is None
+
+
 def test_updates_that_were_missed_by_an_earlier_run_have_no_age(counting: Counting) -> None:
     """Their capture times are those of another clock, though their batches may have the ids of this run's."""
     sent(counting, 3)

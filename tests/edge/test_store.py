@@ -166,6 +166,22 @@ def test_a_disk_that_refuses_keeps_the_old_model_and_a_later_write_succeeds(
     assert version_on_disk(tmp_path) == 2
 
 
+def test_a_disk_that_refuses_a_first_model_is_asked_again_at_the_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, model = ManualClock(), tiny_model(version=1)
+    store = make_store(tmp_path, clock)
+
+    def full(path: Path, model: StoredModel) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ams_edge.store.write_model", full)
+    for version in range(1, 11):
+        store.offer(later(model, version))
+        clock.sleep(INTERVAL_S / 4)
+    assert caplog.text.count("no space left on device") == 3
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_put_aside(tmp_path: Path, data: st.DataObject) -> None:

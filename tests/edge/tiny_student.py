@@ -114,6 +114,15 @@ def tiny_model(seed: int = 0, *, version: int = 0) -> StoredModel:
     return StoredModel(manifest=manifest, graph=graph, vector=vector, version=version, weights_digest=weights_digest(vector))
 
 
+def unrunnable(model: StoredModel) -> StoredModel:
+    """Return the model with a graph of a version that no ONNX Runtime knows."""
+    proto = onnx.load_model_from_string(model.graph)
+    proto.opset_import[0].version = 999
+    graph = proto.SerializeToString()
+    digest = hashlib.blake2b(graph, digest_size=DIGEST_BYTES).digest()
+    return replace(model, graph=graph, manifest=replace(model.manifest, graph_digest=digest))
+
+
 def tiny_update(base: StoredModel, seed: int = 1) -> Update:
     """Return an update of a tenth of the trainable parameters of `base`."""
     layout = base.manifest.layout

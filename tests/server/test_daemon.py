@@ -13,7 +13,7 @@ import torch
 from tests.server.session_support import HEIGHT, WIDTH, small_model
 
 from ams_common.classes import CAMVID11, CITYSCAPES19, STREET7, VOC21
-from ams_common.errors import ConfigurationError
+from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import read_events
 from ams_common.settings import load_settings
 from ams_server import daemon as daemon_module
@@ -88,7 +88,7 @@ def test_a_worker_that_fails_ends_the_process(
         raise MemoryError("no room")
 
     monkeypatch.setattr(Scheduler, "_next_turn", fail)
-    with caplog.at_level(logging.INFO), pytest.raises(MemoryError, match="no room"):
+    with caplog.at_level(logging.INFO), pytest.raises(AmsError, match="the worker has failed: MemoryError: no room"):
         run(arguments)
     assert "no room" not in caplog.text  # what is raised is told in the end, and not before as well
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from tests.protocol_support import batch
 
 from ams_common.messages import MAX_BATCH_BYTES
-from ams_server.inbox import INBOX_BATCHES, INBOX_BYTES, INBOX_UPDATES, Arrival, Inbox
+from ams_server.inbox import INBOX_BATCHES, INBOX_BYTES, INBOX_FRAMES, INBOX_UPDATES, Arrival, Inbox
 
 
 def batch_at(batch_id: int, time_s: float, size: int = 1000) -> Arrival:
@@ -45,3 +45,10 @@ def test_memory_is_bounded_whatever_the_times_say() -> None:
         inbox.add(batch_at(number, 0.0, MAX_BATCH_BYTES), 10.0)
     assert ids(inbox.take(99)) == [57, 58, 59]
     assert INBOX_BYTES == 3 * MAX_BATCH_BYTES
+
+
+def test_one_turn_labels_no_more_frames_than_some_hundred() -> None:
+    inbox, times_us = Inbox(), (0,) * (INBOX_FRAMES // 2)
+    dropped = [inbox.add(Arrival(replace(batch(number, 10), capture_times_us=times_us), 0.0), 10.0) for number in range(5)]
+    assert dropped == [0, 0, 1, 1, 1]
+    assert sum(len(each.batch.capture_times_us) for each in inbox.take(9)) == INBOX_FRAMES

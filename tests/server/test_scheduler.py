@@ -323,6 +323,25 @@ def test_of_the_updates_that_are_due_the_one_with_most_to_teach_comes_first() ->
     assert worked(calls)[-1] == ("d", 1)
 
 
+def test_nobody_waits_for_ever_behind_devices_that_have_more_to_teach() -> None:
+    clock, calls = ManualClock(), Mailbox()
+    scheduler = Scheduler(EventLog(None, clock), lambda error: None, clock)
+    sessions = {name: ScriptedSession(name, calls) for name in ("calm", "busy-1", "busy-2")}
+    for session in sessions.values():
+        scheduler.attach(as_session(session), FakeOutlet(), RUN)
+        submit(scheduler, session, 1)
+    sessions["calm"].news = 0.1
+    for _ in range(60):
+        assert scheduler.run_turn()
+        clock.sleep(1.0)
+        for session in sessions.values():
+            submit(scheduler, session, 1)
+    trained = [name for name, what in worked(calls) if what == "train"]
+    waits = [len(part) for part in "".join(name[0] for name in trained).split("c")]
+    assert max(waits) <= 25, "a tenth of the news takes ten times the wait of the two others"
+    assert trained.count("calm") >= 3
+
+
 def worked(calls: Mailbox) -> list[tuple[str, object]]:
     return [(name, what) for name, what, *_ in cast("list[tuple[str, object]]", calls.items)]
 

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from ams_common.classes import CAMVID11, IGNORE, UInt8Array
 from ams_common.errors import ModelError
+from ams_server.teachers import network as network_module
 from ams_server.teachers.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    LONGEST_FOLLOWER,
     RGB,
     RUN_PIXELS,
     Infer,
@@ -58,9 +60,26 @@ def test_sides_that_follow_keep_the_shape(size: InputSize, frame: tuple[int, int
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 60))
 def test_the_side_that_follows_is_the_next_multiple(height: int, width: int, units: int) -> None:
     exact = 32 * units * height / width
+    assume(exact <= 32 * (LONGEST_FOLLOWER * units - 1))
     seen, _ = InputSize(width=32 * units).of_frame(height, width)
     assert seen % 32 == 0
     assert exact - 0.5 <= seen < max(exact, 1) + 32.5
+
+
+@pytest.mark.parametrize(("size", "frame"), [(InputSize(width=960), (4096, 2)), (InputSize(height=512), (100, 500))])
+def test_a_sliver_of_a_frame_is_refused_before_it_takes_memory(size: InputSize, frame: tuple[int, int]) -> None:
+    height, width = frame
+    with pytest.raises(ModelError, match=f"a frame of {width}x{height} pixels at .*: for so long a shape set both"):
+        teacher(lambda pixels: pixels, size).label(np.zeros((1, height, width, 3), np.uint8), [0.0])
+
+
+def test_too_little_memory_for_the_input_costs_this_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("can't allocate memory\nfor this")
+
+    monkeypatch.setattr(network_module, "network_input", full)
+    with pytest.raises(ModelError, match=r"teacher cannot label frames at 32x32: can't allocate memory$"):
+        teacher(lambda pixels: pixels).label(np.zeros((1, 32, 32, 3), np.uint8), [0.0])
 
 
 def test_pixels_are_normalised_channel_by_channel() -> None:

@@ -294,6 +294,30 @@ def test_restored_phases_start_from_the_pretrained_weights_and_keep_the_moments(
     assert learner.state()["step_count"] == 10
 
 
+def test_restored_phases_take_back_what_an_update_had_no_room_to_restore() -> None:
+    learner, buffer = trainer(restore_between_phases=True, fraction=0.1), scene()
+    pretrained = learner.vector()
+    chosen = len(learner.train_phase(buffer).indices)
+    held = learner.vector()
+    learner.adopt(held)
+    for _ in range(3):
+        learner.train_phase(buffer)
+        moved = changed(pretrained, learner.vector())
+        assert 0 < len(moved) <= chosen
+        # The device gets what the phase has moved, and keeps what it should have taken back.
+        held[moved] = learner.vector()[moved]
+        learner.adopt(held)
+    assert len(changed(pretrained, held)) > chosen
+
+
+def test_restored_phases_keep_the_limit_with_what_they_take_back() -> None:
+    learner, buffer, limit = trainer(restore_between_phases=True, fraction=0.1), scene(), 20
+    for _ in range(3):
+        result = learner.train_phase(buffer, limit)
+        assert 0 < len(result.indices) <= limit
+        learner.adopt(learner.vector())
+
+
 def test_trained_batch_norm_sends_its_statistics() -> None:
     learner, frozen = trainer(batch_norm="train", fraction=0.1), trainer(fraction=0.1)
     statistics = range(network_size(), learner.model.layout.size)

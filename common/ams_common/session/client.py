@@ -259,6 +259,10 @@ class ClientSession:
             return self._hello if self._hello_waits else None
         return self._reports[0] if self._reports else self._outbox.peek()
 
+    def give_up_batch(self) -> None:
+        """Drop the batch that `peek` shows."""
+        self._outbox.give_up()
+
     def pop(self) -> None:
         """Note that the message which `peek` shows is being sent."""
         if self._hello_waits:

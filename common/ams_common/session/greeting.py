@@ -156,6 +156,8 @@ def snapshots(
         return messages
     change = encode_snapshot(offer.weights, start.manifest.layout, start.weights)
     base = start.weights_digest
+    # What comes before the change replaces what the edge holds of it.
+    partial = partial if holds_start else None
     return messages + snapshot_messages(offer.version, offer.weights_digest, change, chunk_bytes, partial, base_digest=base)
 
 

@@ -40,6 +40,10 @@ class BatchOutbox:
         """Return the oldest batch that was not sent on this stream."""
         return self._waiting[0] if self._waiting and not self._held else None
 
+    def give_up(self) -> None:
+        """Drop the batch that `peek` shows."""
+        self._drop(self._waiting)
+
     def pop(self) -> None:
         """Note that the batch which `peek` shows is being sent; it stays until it is acknowledged."""
         self._sent.append(self._waiting.popleft())

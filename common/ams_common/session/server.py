@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from ams_common.clock import Clock
 from ams_common.errors import AmsError, ProtocolError
 from ams_common.messages import (
+    MAX_WAITING_UPDATES,
     PROTOCOL_VERSION,
     Applied,
     BatchReceived,
@@ -32,8 +33,6 @@ from ams_common.messages import (
     Welcome,
 )
 
-MAX_WAITING_UPDATES = 16
-"""Updates that wait for a slow reader; when there are more, all of them give way to one snapshot."""
 MAX_WAITING_ACKNOWLEDGEMENTS = 64
 """Acknowledgements that wait for a slow reader; the oldest go first, their batches will come and be acknowledged again."""
 MAX_KNOWN_DEVICES = 4096

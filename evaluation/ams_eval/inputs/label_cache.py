@@ -21,7 +21,7 @@ import numpy as np
 from ams_common.classes import IGNORE, UInt8Array
 from ams_common.compression import zstd_compress, zstd_decompress
 from ams_common.errors import AmsError, CodecError
-from ams_common.settings import PartConfig
+from ams_common.settings import PartConfig, home_expanded
 from ams_eval.files import write_atomically
 from ams_eval.wrapped_teacher import WrappedTeacher
 from ams_server.teachers.base import Teacher
@@ -115,7 +115,7 @@ def cached_teacher(teacher: Teacher, config: LabelCacheConfig) -> Teacher:
     """
     if config.label_cache == "none" or isinstance(teacher, PrecomputedTeacher):
         return teacher
-    return CachedTeacher(teacher, Path(config.label_cache).expanduser() if config.label_cache else default_cache_folder())
+    return CachedTeacher(teacher, home_expanded(Path(config.label_cache)) if config.label_cache else default_cache_folder())
 
 
 def default_cache_folder() -> Path:

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ams_common.classes import BUILT_IN, ClassSet
-from ams_common.errors import ModelError
+from ams_common.errors import ModelError, first_line
 
 _MISSING_CLASS_NOISE = 0.01
 _OTHER_STUDENT = ": are they those of another --student?"
@@ -44,7 +44,7 @@ def load_pretrained(module: nn.Module, path: Path, source: ClassSet, target: Cla
     try:
         tensors = _read(path, module, shapes, head)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read weights {str(path)!r}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read weights {str(path)!r}: {first_line(error)}") from error
     except ModelError as error:
         raise ModelError(f"weights {str(path)!r} do not fit the student: {error}") from error
     if source.names != target.names:
@@ -67,11 +67,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in _state(module).items()}, partial)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot write weights {str(path)!r}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"cannot write weights {str(path)!r}: {first_line(error)}") from error
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ams_common.classes import ClassSet, SegmentationClass
-from ams_common.errors import ConfigurationError, ModelError
-from ams_server.teachers.network import IMAGENET_MEAN, IMAGENET_STD, RGB, InputSize, NetworkTeacher, first_line, identity_of
+from ams_common.errors import ConfigurationError, ModelError, first_line
+from ams_server.teachers.network import IMAGENET_MEAN, IMAGENET_STD, RGB, InputSize, NetworkTeacher, identity_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ams_common.classes import ClassSet, UInt8Array
-from ams_common.errors import AmsError, ModelError
+from ams_common.errors import AmsError, ModelError, first_line
 
 RGB: TypeAlias = tuple[float, float, float]
 Infer: TypeAlias = Callable[[Tensor], Tensor]
@@ -25,6 +25,8 @@ IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
 IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
 SIDE_MULTIPLE = 32
 """Sides that follow the shape of a frame are rounded up to a multiple of this, the stride of nearly all networks."""
+LONGEST_FOLLOWER = 4
+"""A side that follows is at most so many times the given one: panoramas have 3.6, and a sliver would take gigabytes."""
 RUN_PIXELS = 4 * 1024 * 1024
 """Pixels that one run on an accelerator sees; the rest of a batch waits, so that memory does not grow with the batch."""
 
@@ -37,11 +39,21 @@ class InputSize:
     height: int = 0
 
     def of_frame(self, height: int, width: int) -> tuple[int, int]:
-        """Return (h, w) for a frame of `height` x `width` pixels."""
+        """Return (h, w) for a frame of `height` x `width` pixels.
+
+        Raises:
+            ModelError: the side that follows would be more than LONGEST_FOLLOWER times the other one.
+        """
         if self.width and self.height:
             return self.height, self.width
         scale = self.width / width if self.width else self.height / height if self.height else 1.0
-        return self.height or _rounded_up(height * scale), self.width or _rounded_up(width * scale)
+        seen = self.height or _rounded_up(height * scale), self.width or _rounded_up(width * scale)
+        if (self.width or self.height) and max(seen) > LONGEST_FOLLOWER * (self.width or self.height):
+            raise ModelError(
+                f"teacher would see a frame of {width}x{height} pixels at {seen[1]}x{seen[0]}: "
+                "for so long a shape set both --teacher-width and --teacher-height"
+            )
+        return seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +87,16 @@ class NetworkTeacher:
         labels = np.empty((count, height, width), np.uint8)
         size = self.size.of_frame(height, width)
         for part in _parts(count, self.fixed_batch or frames_a_run(size, self.device)):
-            pixels = network_input(images[part], size, self.mean, self.std, self.device)
-            labels[part] = self._labels(self._run(pixels), (height, width))
+            labels[part] = self._labels(self._run(images[part], size), (height, width))
         return labels
 
-    def _run(self, pixels: Tensor) -> Tensor:
+    def _run(self, images: UInt8Array, size: tuple[int, int]) -> Tensor:
         try:
-            return self.infer(pixels)
+            return self.infer(network_input(images, size, self.mean, self.std, self.device))
         except AmsError:
             raise
-        except Exception as error:  # whatever somebody else's model raises at a size that it cannot take
-            height, width = pixels.shape[-2:]
+        except Exception as error:  # whatever somebody else's model raises at a size that it cannot take, and too little memory
+            height, width = size
             raise ModelError(f"teacher cannot label frames at {width}x{height}: {first_line(error)}") from error
 
     def _labels(self, output: Tensor, size: tuple[int, int]) -> UInt8Array:
@@ -148,11 +159,6 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _rounded_up(side: float) -> int:

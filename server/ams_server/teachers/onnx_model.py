@@ -12,8 +12,8 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from torch import Tensor
 
 from ams_common.classes import ClassSet
-from ams_common.errors import ModelError
-from ams_server.teachers.network import RGB, SIDE_MULTIPLE, InputSize, NetworkTeacher, file_digest, first_line, identity_of
+from ams_common.errors import ModelError, first_line
+from ams_server.teachers.network import RGB, SIDE_MULTIPLE, InputSize, NetworkTeacher, file_digest, identity_of
 
 _ELEMENT_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
