@@ -456,6 +456,9 @@ def test_batches_that_wait_are_dropped_where_a_lower_budget_has_no_room_for_them
         events.wait_count(Disconnected)
         for batch_id, size in ((1, 110_000), (2, 1000), (3, 110_000)):
             link.send_batch(batch(batch_id, size))
+        added = threading.Event()
+        link._on_loop(added.set)
+        assert added.wait(TIMEOUT_S)
         link.hold(Budget(uplink_bps=20_000, downlink_bps=0))
         with running_server(backend, port=free_port):
             events.wait_for(lambda items: BatchTaken(batch_id=2) in items)
