@@ -21,7 +21,7 @@ class TeacherConfig(PartConfig):
     """Width at which the teacher sees a frame, in pixels; 0 follows the height, or the frame if both are 0."""
     teacher_height: int = Field(default=0, ge=0, le=8192)
     """Height at which the teacher sees a frame, in pixels; 0 follows the width, or the frame if both are 0. Sides that follow
-    keep the shape of the frame, rounded up to a multiple of 32; an ONNX model of fixed size sees that size."""
+    keep the shape of the frame, up to 4 to 1, rounded up to a multiple of 32; an ONNX model of fixed size sees that size."""
     teacher_mean: list[float] = Field(default=[123.675, 116.28, 103.53], min_length=3, max_length=3)
     """Subtracted from RGB values in 0..255 before an ONNX teacher sees them; by default the mean of ImageNet."""
     teacher_std: list[float] = Field(default=[58.395, 57.12, 57.375], min_length=3, max_length=3)
