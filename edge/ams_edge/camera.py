@@ -23,6 +23,8 @@ RETRY_S = (0.5, 1.0, 2.0, 5.0)
 """Waits before a broken live stream is opened again; the last one repeats."""
 STEADY_S = 10.0
 """After a break, waits are the first ones again for a stream that has gone on for so long."""
+SILENT_S = 10.0
+"""A live source that gives no picture for so long is told of, since its driver may hang without an error."""
 LONGEST_CLOSE_S = OPEN_TIMEOUT_S + 1.0
 """A close waits this long for a network or device that is being opened or read to give up."""
 
@@ -63,7 +65,8 @@ class Camera:
             raise SourceError(f"no picture of {media.name!r} can be decoded")
         self._times = CaptureTimes(media.period_s)
         self._last_live_s = 0.0
-        self._opened_s = clock.now_s()
+        self._silent = False
+        self._opened_s = self._read_s = clock.now_s()
         self._tries = 0
         """Openings since the stream was steady."""
         self._queue: BoundedQueue[Frame] = BoundedQueue(AHEAD_FRAMES if fast else 1)
@@ -90,10 +93,25 @@ class Camera:
             TimeoutError: no picture came within `timeout_s` seconds; a live source may be away and come back.
         """
         self.start()
-        frame = self._queue.take(timeout_s)
-        if frame is None and self._failure is not None:
+        try:
+            frame = self._queue.take(timeout_s)
+        except TimeoutError:
+            self._tell(silent=self.live and self._clock.now_s() - self._read_s >= SILENT_S)
+            raise
+        if frame is not None:
+            self._read_s = self._clock.now_s()
+            self._tell(silent=False)
+        elif self._failure is not None:
             raise self._failure
         return frame
+
+    def _tell(self, *, silent: bool) -> None:
+        """Say so where the source has become silent, and where it is no more."""
+        if silent and not self._silent:
+            _log.warning("no picture has come from %s for %g s", self._media.name, SILENT_S)
+        elif self._silent and not silent:
+            _log.info("pictures come from %s again", self._media.name)
+        self._silent = silent
 
     def start(self) -> None:
         """Start to play; has no effect a second time or after `close`."""

@@ -1,3 +1,4 @@
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from tests.protocol_support import Mailbox
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError, SourceError
 from ams_edge import media as media_module
-from ams_edge.camera import Camera, CameraConfig, open_camera
+from ams_edge.camera import SILENT_S, Camera, CameraConfig, open_camera
 from ams_edge.frame import Frame
 from ams_edge.media import Media
 
@@ -289,6 +290,24 @@ def test_a_live_source_that_ends_at_once_is_opened_more_and_more_seldom(tmp_path
         camera.close()
     waits_s = np.diff(cast("list[float]", opened_s.items[:6]))
     assert waits_s == pytest.approx([0.5, 1.0, 2.0, 5.0, 5.0], abs=0.1)
+
+
+def test_a_live_source_that_is_silent_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ams_edge.camera")
+    media, clock = Media(str(write_video(tmp_path / "drive.mp4", tenths(5)))), ManualClock(3.0)
+    media.live = True
+    with Camera(media, clock, fast=False) as camera:
+        monkeypatch.setattr(camera, "start", lambda: None)
+        for waited_s in (0.0, SILENT_S - 1.0, 1.0, 1.0):
+            clock.sleep(waited_s)
+            with pytest.raises(TimeoutError):
+                camera.read(0.001)
+        assert caplog.messages == [f"no picture has come from {media.name} for 10 s"]
+        camera._queue.put_newest(Frame(np.zeros((2, 2, 3), np.uint8), index=0, capture_time_s=3.0))
+        assert camera.read(TIMEOUT_S) is not None
+        assert caplog.messages[1:] == [f"pictures come from {media.name} again"]
 
 
 def test_times_of_a_live_source_increase_while_the_clock_stands(tmp_path: Path) -> None:
