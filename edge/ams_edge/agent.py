@@ -89,7 +89,13 @@ class Agent:
             raise
         self._slot = ModelSlot()
         self._patcher = Patcher(choose_backend(settings), self._slot, self._clock)
-        self._patching = PatcherWorker(self._patcher, self._store, on_applied=self._on_applied, on_refused=self._on_refused)
+        self._patching = PatcherWorker(
+            self._patcher,
+            self._store,
+            on_applied=self._on_applied,
+            on_refused=self._on_refused,
+            on_repeated=lambda applied: self._link.send_applied(applied),
+        )
         self._sampler = Sampler()
         self._encoder = EncoderWorker(self._on_batch, self._clock)
         self._budgets = OwnBudgets(settings)

@@ -76,6 +76,14 @@ class Patcher:
         return self._state
 
     @property
+    def applied(self) -> Applied | None:
+        """What is reported of the running model; None before the first one."""
+        state = self._state
+        if state is None:
+            return None
+        return Applied(version=state.version, weights_digest=state.weights_digest, build_time_ms=self._build_time_ms)
+
+    @property
     def history(self) -> History | None:
         """The vector of the running model and those before it; None before the first one. May be read from any thread."""
         return self._history
@@ -184,7 +192,9 @@ class Patcher:
         self._state = state
         self._history = history
         self._build_time_ms = 1000 * (self._clock.now_s() - started_s)
-        return Applied(version=state.version, weights_digest=state.weights_digest, build_time_ms=self._build_time_ms)
+        applied = self.applied
+        assert applied is not None, "a model runs"
+        return applied
 
 
 def _check_digests(model: StoredModel) -> None:
@@ -216,6 +226,7 @@ class PatcherWorker:
         *,
         on_applied: Callable[[Applied, Update | None], None],
         on_refused: Callable[[AmsError, Update | StoredModel], None],
+        on_repeated: Callable[[Applied], None] = lambda applied: None,
     ) -> None:
         """Prepare the thread; nothing runs before `start`.
 
@@ -224,11 +235,13 @@ class PatcherWorker:
             store: takes every version that runs, at its own pace; None keeps nothing.
             on_applied: called in the thread after each switch, with the update that caused it; None for a whole model.
             on_refused: called in the thread with an update or a model that is refused; the running model stays.
+            on_repeated: called in the thread when the update that runs has come again: the server may wait for word of it.
         """
         self._patcher = patcher
         self._store = store
         self._on_applied = on_applied
         self._on_refused = on_refused
+        self._on_repeated = on_repeated
         self._queue: BoundedQueue[Update | StoredModel] = BoundedQueue(QUEUE_CAPACITY)
         self._thread = threading.Thread(target=self._run, name="patcher", daemon=True)
         self.failure: Exception | None = None
@@ -284,6 +297,9 @@ class PatcherWorker:
     def _handle(self, item: Update | StoredModel) -> None:
         if isinstance(item, Update) and self._patcher.has_applied(item):
             _log.debug("version %d came again", item.version)
+            applied = self._patcher.applied
+            if applied is not None and applied.version == item.version:
+                self._on_repeated(applied)
             return
         if isinstance(item, StoredModel) and self._store is not None:
             self._store.keep(item)

@@ -313,12 +313,16 @@ class Told:
     def __init__(self) -> None:
         self.applied: list[tuple[int, int | None]] = []
         self.refused: list[AmsError] = []
+        self.repeated: list[int] = []
         self._changed = threading.Condition()
 
     def on_applied(self, applied: Applied, update: Update | None) -> None:
         with self._changed:
             self.applied.append((applied.version, None if update is None else update.version))
             self._changed.notify_all()
+
+    def on_repeated(self, applied: Applied) -> None:
+        self.repeated.append(applied.version)
 
     def on_refused(self, error: AmsError, refused: Update | StoredModel) -> None:
         assert isinstance(refused, (Update, StoredModel))
@@ -333,7 +337,8 @@ class Told:
 
 def make_worker(store: ModelStore | None = None) -> tuple[PatcherWorker, Patcher, Told]:
     patcher, told = Patcher(CPU, ModelSlot(), ManualClock()), Told()
-    return PatcherWorker(patcher, store, on_applied=told.on_applied, on_refused=told.on_refused), patcher, told
+    worker = PatcherWorker(patcher, store, on_applied=told.on_applied, on_refused=told.on_refused, on_repeated=told.on_repeated)
+    return worker, patcher, told
 
 
 def test_a_worker_installs_patches_and_refuses_in_order() -> None:
@@ -367,6 +372,7 @@ def test_updates_that_come_again_on_the_next_stream_are_passed_over() -> None:
     worker.stop()
     assert told.refused == []
     assert [version for version, _ in told.applied] == [0, 1, 2, 0, 1], "a whole model starts anew"
+    assert told.repeated == [2], "the server hears of the one that runs, and knows by it of those before"
     assert patcher.state is not None
     assert patcher.state.version == 1
 
