@@ -293,16 +293,13 @@ def open_sinks(config: SinkConfig, classes: ClassSet, *, lossless: bool) -> tupl
 
 def _check_own(folder: Path) -> None:
     """Refuse a folder with other pictures than the labels of an earlier run, which can be set aside."""
-    if _holds(folder, "*.png") and not _is_labelled(folder):
-        raise ConfigurationError(f"--labels {str(folder)!r} holds other pictures: name a folder of its own")
-
-
-def _holds(folder: Path, pattern: str) -> bool:
     try:
-        return any(folder.glob(pattern))
+        has_pictures = any(folder.glob("*.png"))
     except OSError:
         # Whoever writes to it says what is wrong with it.
-        return False
+        return
+    if has_pictures and not _is_labelled(folder):
+        raise ConfigurationError(f"--labels {str(folder)!r} holds other pictures: name a folder of its own")
 
 
 def _is_labelled(folder: Path) -> bool:

@@ -341,6 +341,14 @@ def make_worker(store: ModelStore | None = None) -> tuple[PatcherWorker, Patcher
     return worker, patcher, told
 
 
+def submit_chain(worker: PatcherWorker, mirror: StoredModel, count: int) -> None:
+    """Hand over `count` updates, each of which follows on the one before, the first on `mirror`."""
+    for _ in range(count):
+        update = tiny_update(mirror)
+        mirror = after(mirror, update.payload)
+        worker.submit(update)
+
+
 def test_a_worker_installs_patches_and_refuses_in_order() -> None:
     worker, patcher, told = make_worker()
     worker.start()
@@ -399,11 +407,7 @@ def test_a_full_queue_gives_up_the_oldest_so_that_the_gap_is_noticed() -> None:
     worker, _, told = make_worker()
     model = tiny_model()
     worker.submit(model)
-    mirror = model
-    for _ in range(QUEUE_CAPACITY):
-        update = tiny_update(mirror)
-        mirror = after(mirror, update.payload)
-        worker.submit(update)
+    submit_chain(worker, model, QUEUE_CAPACITY)
     worker.start()
     worker.stop()
     assert not told.applied
@@ -412,12 +416,9 @@ def test_a_full_queue_gives_up_the_oldest_so_that_the_gap_is_noticed() -> None:
 
 def test_all_updates_that_a_device_has_missed_find_room_while_it_is_busy() -> None:
     worker, patcher, told = make_worker()
-    mirror = tiny_model()
-    patcher.install(mirror)
-    for _ in range(MAX_WAITING_UPDATES):
-        update = tiny_update(mirror)
-        mirror = after(mirror, update.payload)
-        worker.submit(update)
+    model = tiny_model()
+    patcher.install(model)
+    submit_chain(worker, model, MAX_WAITING_UPDATES)
     worker.start()
     worker.stop()
     assert told.refused == []
