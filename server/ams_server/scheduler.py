@@ -8,6 +8,9 @@ A device sends several batches for each update. Turns that end in an update come
 label a single batch, so that an update never waits for more than that, or for the updates of others. Where the accelerator is
 behind and several updates are due, the one comes first that has most to teach, times the seconds that it has waited: that of a
 device which has just begun, of a scene that changes, and in the end of anybody who waits.
+
+A turn that fails ends the stream of its device, not the worker that serves the others too, unless every turn is likely to
+fail: where no other device is connected, or the failure before it was another device's and no turn has gone well since.
 """
 
 import logging
@@ -17,9 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ams_common.clock import Clock
-from ams_common.errors import AmsError
+from ams_common.errors import AmsError, first_line
 from ams_common.events import EventLog
-from ams_common.messages import Control, FrameBatch, ServerMessage, Update
+from ams_common.messages import Control, FrameBatch, Problem, ServerMessage, Update
 from ams_server.edge_session import EdgeSession, Mirror
 from ams_server.inbox import Arrival, Inbox
 from ams_server.service import Outlet
@@ -86,6 +89,8 @@ class Scheduler:
         self._places: dict[str, _Place] = {}
         self._away: OrderedDict[str, _Place] = OrderedDict()
         self._turns: deque[_Place] = deque()
+        self._failed_device: str | None = None
+        """The device whose turn failed last, until a turn goes well."""
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -199,7 +204,7 @@ class Scheduler:
     def _run(self) -> None:
         try:
             while (turn := self._next_turn()) is not None:
-                self._take_turn(*turn)
+                self._try_turn(*turn)
         except BaseException as error:
             _log.debug("the worker has stopped", exc_info=error)
             self._on_failure(error)
@@ -225,6 +230,25 @@ class Scheduler:
     def _queue(self, place: _Place) -> None:
         place.queued_at_s = self._clock.now_s()
         self._turns.append(place)
+
+    def _try_turn(self, place: _Place, arrivals: list[Arrival]) -> None:
+        """Take a turn; if it fails and others may go well, end only its device's stream."""
+        try:
+            self._take_turn(place, arrivals)
+            self._failed_device = None
+        except Exception as error:
+            device_id = place.session.device_id
+            with self._changed:
+                alone = self._places.keys() <= {device_id}
+            if alone or self._failed_device not in (None, device_id):
+                raise
+            self._failed_device = device_id
+            _log.error(
+                "device %s: its turn failed and its stream ends, the others go on: %s: %s; --verbose shows where",
+                *(device_id, type(error).__name__, first_line(error)),
+            )
+            _log.debug("the turn of device %s", device_id, exc_info=error)
+            place.outlet.send(Problem(code="internal", reason="the server failed at this device's frames, its log says why"))
 
     def _take_turn(self, place: _Place, arrivals: list[Arrival]) -> None:
         session = place.session

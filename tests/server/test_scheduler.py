@@ -15,7 +15,7 @@ from ams_common.clock import Clock, ManualClock, SystemClock
 from ams_common.errors import CodecError
 from ams_common.events import EventLog, read_events
 from ams_common.layout import weights_digest
-from ams_common.messages import Control, FrameBatch, ServerMessage, Update
+from ams_common.messages import Control, FrameBatch, Problem, ServerMessage, Update
 from ams_server import scheduler as scheduler_module
 from ams_server.edge_session import EdgeSession, Mirror
 from ams_server.inbox import INBOX_BATCHES
@@ -529,6 +529,44 @@ def test_the_first_failure_of_the_worker_is_reported_and_it_can_be_stopped_from_
     submit(scheduler, session, 1)
     failures.wait_count(MemoryError)
     scheduler.stop()
+
+
+def test_a_turn_that_fails_ends_the_stream_of_its_device_and_the_others_are_served_on(caplog: pytest.LogCaptureFixture) -> None:
+    healthy, healthy_outlet = ScriptedSession("a"), FakeOutlet()
+    poor, poor_outlet = ScriptedSession("b"), FakeOutlet()
+    poor.failure = IndexError("index 7\nand more")
+    with running_scheduler() as scheduler:
+        scheduler.attach(as_session(healthy), healthy_outlet, RUN)
+        scheduler.attach(as_session(poor), poor_outlet, RUN)
+        for count in (1, 2):  # the same device may fail again
+            submit(scheduler, poor, count)
+            poor_outlet.sent.wait_count(Problem, count)
+        submit(scheduler, healthy, 1)
+        healthy_outlet.sent.wait_count(Update)
+    assert [message.code for message in poor_outlet.sent.items if isinstance(message, Problem)] == ["internal"] * 2
+    assert not any(isinstance(message, Problem) for message in healthy_outlet.sent.items)
+    assert "device b: its turn failed and its stream ends, the others go on: IndexError: index 7;" in caplog.text
+
+
+@pytest.mark.parametrize(("between", "ends"), [(False, True), (True, False)])
+def test_failures_of_two_devices_in_a_row_are_the_servers_own(between: bool, ends: bool) -> None:
+    failures = Mailbox()
+    scheduler = Scheduler(EventLog(None, SystemClock()), failures.put, SystemClock())
+    sessions = {name: ScriptedSession(name) for name in "abc"}
+    outlets = {name: FakeOutlet() for name in sessions}
+    for name, session in sessions.items():
+        session.failure = None if name == "c" else RuntimeError(f"{name}: the accelerator is gone")
+        scheduler.attach(as_session(session), outlets[name], RUN)
+    scheduler.start()
+    submit(scheduler, sessions["a"], 1)
+    outlets["a"].sent.wait_count(Problem)
+    if between:
+        submit(scheduler, sessions["c"], 1)
+        outlets["c"].sent.wait_count(Control)  # the last thing of its turn
+    submit(scheduler, sessions["b"], 1)
+    (failures if ends else outlets["b"].sent).wait_count(RuntimeError if ends else Problem)
+    scheduler.stop()
+    assert len(failures.items) == ends
 
 
 def test_a_stop_may_come_twice_and_before_the_start() -> None:
