@@ -71,6 +71,11 @@ class Patcher:
         return self._build_time_ms
 
     @property
+    def runs(self) -> bool:
+        """Whether there is a model that runs. May be read from any thread."""
+        return self._slot.current() is not None
+
+    @property
     def state(self) -> StoredModel | None:
         """The running model as it is stored; None before the first one. May be read from any thread."""
         return self._state

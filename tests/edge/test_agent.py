@@ -17,14 +17,12 @@ from tests.protocol_support import TIMEOUT_S, FakeBackend, FakeConnection, runni
 
 from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.clock import SystemClock
-from ams_common.errors import AmsError, ConfigurationError, ModelError, SourceError, UpdateRefusedError
+from ams_common.errors import AmsError, ConfigurationError, SourceError
 from ams_common.events import read_events
 from ams_common.flights import Flight
-from ams_common.framing import UPKEEP_BPS
-from ams_common.link_speed import SHARE
-from ams_common.messages import Budget, Control, Update
+from ams_common.messages import Control, Update
 from ams_common.model_file import StoredModel, write_model
-from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
+from ams_common.session.client import ControlChanged, ProblemReported
 from ams_common.session.greeting import Offer, snapshot_messages, starting_point
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
 from ams_common.snapshot_codec import encode_snapshot
@@ -32,7 +30,7 @@ from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
-from ams_edge.link_plan import MOST_STRETCHED, as_carried
+from ams_edge.link_plan import MOST_STRETCHED
 from ams_edge.media import Media
 from ams_edge.settings import AgentSettings
 from ams_edge.store import ModelStore
@@ -235,30 +233,6 @@ def test_a_first_model_that_cannot_run_here_ends_the_edge_with_the_reason(make_s
         next(frames)
 
 
-def test_while_the_server_has_a_model_that_cannot_run_here_nothing_is_sent_or_asked_for(
-    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = tiny_model()
-    settings = make_settings(1)
-    store(settings, model)
-    asked: list[str] = []
-    sampled: list[Frame] = []
-    with agent_at(settings) as (agent, frames):
-        next(frames)
-        monkeypatch.setattr(agent._link, "request_snapshot", asked.append)
-        monkeypatch.setattr(agent._sampler, "offer", sampled.append)
-        agent._on_event(ControlChanged(control=CONTROL))
-        agent._on_refused(ModelError("no such operator"), unrunnable(model))
-        agent._on_refused(UpdateRefusedError("a gap"), tiny_update(model))
-        next(frames)
-        assert (asked, sampled) == ([], [])
-        agent._on_event(ModelReceived(manifest=model.manifest, graph=model.graph, codec=DEFAULT_CODEC))
-        agent._on_refused(UpdateRefusedError("a gap"), tiny_update(model))
-        agent._on_refused(ModelError("no memory"), model)
-        next(frames)
-        assert (asked, len(sampled)) == (["a gap", "no memory"], 1)
-
-
 def test_a_device_with_a_stored_model_runs_it_when_it_is_refused(
     make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,36 +240,10 @@ def test_a_device_with_a_stored_model_runs_it_when_it_is_refused(
     store(settings, tiny_model(version=6))
     with agent_at(settings) as (agent, frames):
         next(frames)
-        agent._on_event(ProblemReported(code="unsupported", reason="it serves 'large'", final=True))
+        agent._conversation._on_event(ProblemReported(code="unsupported", reason="it serves 'large'", final=True))
         assert len(list(frames)) == FRAMES - 1
         assert version_of(agent) == 6
     assert "the server refuses: it serves 'large'; the model runs on" in caplog.text
-
-
-def test_what_the_server_refuses_is_told_once(
-    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = make_settings(1)
-    with Agent(settings) as agent:
-        agent._on_event(ProblemReported(code="busy", reason="it is full", final=False))
-        agent._on_event(Disconnected(reason="it is full"))
-        agent._on_event(Disconnected(reason="server cannot be reached"))
-    assert told_by_edge(caplog) == [
-        "the server refuses: it is full; there is no model yet",
-        "server cannot be reached; there is no model yet",
-    ]
-    assert [event["reason"] for event in events(settings, "disconnected")] == ["it is full", "server cannot be reached"]
-
-
-def test_a_device_that_is_refused_in_the_middle_of_its_first_model_does_not_wait_for_ever(
-    make_settings: Callable[..., AgentSettings],
-) -> None:
-    agent = Agent(make_settings(1))
-    model = tiny_model()
-    agent._on_event(ModelReceived(manifest=model.manifest, graph=model.graph, codec="gap-zstd"))
-    agent._on_event(ProblemReported(code="unsupported", reason="it serves 'large'", final=True))
-    with agent, pytest.raises(ConfigurationError, match="refuses this device: it serves 'large'"):
-        next(iter(agent))
 
 
 def test_a_person_sees_how_long_the_first_model_takes(
@@ -376,8 +324,8 @@ def test_a_device_that_was_accepted_runs_on_when_it_is_refused(
             next(frames)
             with Agent(rival) as other:
                 next(iter(other))
-                agent._link._thread.join(TIMEOUT_S)
-            assert not agent._link.alive
+                agent._conversation._link._thread.join(TIMEOUT_S)
+            assert not agent._conversation._link.alive
             assert len(list(frames)) == FRAMES - 1
     assert "the server refuses: another stream came under the device id 'camera-1'" in caplog.text
 
@@ -418,52 +366,6 @@ def test_a_camera_that_fails_is_not_taken_for_the_end_of_the_recording(
             pass
 
 
-def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
-    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = make_settings(1, uplink_kbps=200, downlink_kbps=300)
-    with Agent(settings) as agent:
-        assert (agent._hello().uplink_bps, agent._hello().downlink_bps) == (200_000, 300_000)
-        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=200_000, downlink_bps=300_000)))
-        assert told_by_edge(caplog) == []
-        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=50_000, downlink_bps=300_000)))
-        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=50_000, downlink_bps=300_000)))
-        reason = "the server allows 50 kbit/s up, 300 kbit/s down, where 200 kbit/s up, 300 kbit/s down are asked for"
-        assert told_by_edge(caplog) == [reason]
-        assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS
-        agent.set_budgets(uplink_kbps=20, downlink_kbps=100)
-        assert agent._link._uplink.bps == 20_000 - UPKEEP_BPS
-        assert (agent._hello().uplink_bps, agent._hello().downlink_bps) == (20_000, 100_000)
-        assert agent._budgets.own == Budget(uplink_bps=20_000, downlink_bps=80_000), "at most four times each other"
-        agent.set_budgets(uplink_kbps=100, downlink_kbps=0)
-        assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS, "the server's word holds until it says another"
-        agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=100_000, downlink_bps=400_000)))
-        assert agent._link._uplink.bps == 100_000 - UPKEEP_BPS
-        assert len(told_by_edge(caplog)) == 1
-        with pytest.raises(ConfigurationError, match="budgets of -1 and 0 kbit/s"):
-            agent.set_budgets(uplink_kbps=-1, downlink_kbps=0)
-
-
-def test_uneven_budgets_and_the_end_of_a_cap_are_told(
-    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "ams_edge.agent")
-    with Agent(make_settings(1, uplink_kbps=900, downlink_kbps=100)) as agent:
-        agent._start()
-        kept = "budgets of 900 kbit/s up, 100 kbit/s down are kept to 800 kbit/s up, 100 kbit/s down"
-        assert caplog.messages[0] == f"{kept}: the other direction acknowledges no more"
-        caplog.clear()
-        for uplink_bps in (50_000, 800_000):
-            agent._on_event(ControlChanged(control=replace(CONTROL, uplink_bps=uplink_bps, downlink_bps=100_000)))
-        assert caplog.messages[-2:] == [
-            "the server allows 50 kbit/s up, 100 kbit/s down, where 900 kbit/s up, 100 kbit/s down are asked for",
-            "the own budgets hold: 800 kbit/s up, 100 kbit/s down",
-        ]
-        caplog.clear()
-        agent.set_budgets(uplink_kbps=100, downlink_kbps=100)
-        assert caplog.messages[-1:] == ["budgets are now 100 kbit/s up, 100 kbit/s down"]
-
-
 def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
     make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,77 +373,14 @@ def test_frames_are_sampled_and_encoded_as_the_link_carries_them(
     with Agent(make_settings(1, uplink_kbps=200)) as agent:
         submitted: list[tuple[int, int]] = []
         monkeypatch.setattr(agent._encoder, "submit", lambda samples, size, codec: submitted.append((len(samples), size)))
-        agent._on_event(ControlChanged(control=CONTROL))
-        agent._link._speed.observe(Flight(wire_bytes=10_000, duration_s=40.0))
+        agent._conversation._on_event(ControlChanged(control=CONTROL))
+        agent._conversation._link._speed.observe(Flight(wire_bytes=10_000, duration_s=40.0))
         for index in range(200):
             agent._sample(Frame(picture, index=index, capture_time_s=index / 10))
         # A link of 2 kbit/s, of which 85 % are planned for, takes 4 kB in ten seconds at most, and frames become fewer first.
         # What statistics report is what is sampled, not what the server asks for.
         assert agent._sampling_hz == pytest.approx(CONTROL.sampling_hz / MOST_STRETCHED)
     assert submitted == [(2, LEAST_BATCH_BYTES), (4, LEAST_BATCH_BYTES)], "the first batch is cut at once"
-
-
-def test_a_cap_that_comes_while_budgets_change_is_kept(
-    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    capped = ControlChanged(control=replace(CONTROL, uplink_bps=50_000, downlink_bps=300_000))
-    hold = Link.hold
-
-    def interrupted(link: Link, budget: Budget) -> None:
-        if agent._control is None:
-            agent._on_event(capped)
-        hold(link, budget)
-
-    monkeypatch.setattr(Link, "hold", interrupted)
-    with Agent(make_settings(1, uplink_kbps=200, downlink_kbps=300)) as agent:
-        agent.set_budgets(uplink_kbps=100, downlink_kbps=300)
-        assert agent._link._uplink.bps == 50_000 - UPKEEP_BPS
-
-
-def test_the_server_is_asked_last_for_the_budgets_that_hold_here(
-    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-    second = threading.Thread(target=lambda: agent.set_budgets(uplink_kbps=60, downlink_kbps=100))
-
-    def interrupted(link: Link, budget: Budget) -> None:
-        if budget.uplink_bps == 50_000:
-            second.start()
-            second.join(0.1)
-        asked.append(budget.uplink_bps)
-
-    monkeypatch.setattr(Link, "change_budget", interrupted)
-    with Agent(make_settings(1)) as agent:
-        agent.set_budgets(uplink_kbps=50, downlink_kbps=100)
-        second.join(TIMEOUT_S)
-        assert asked == [50_000, agent._budgets.asked.uplink_bps] == [50_000, 60_000]
-
-
-def test_frames_become_fewer_on_a_link_that_is_slower_than_what_is_asked_for(
-    make_settings: Callable[..., AgentSettings], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    asked = replace(CONTROL, sampling_hz=1.0, batch_interval_s=1.0, batch_bytes=24_000, worthwhile_frame_bytes=10_000)
-    seldom = replace(asked, sampling_hz=0.1, batch_interval_s=10.0, batch_bytes=10_000)
-    with Agent(make_settings(1, uplink_kbps=200)) as agent:
-        assert agent._carried(asked) is asked
-        agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=8.0, waited_s=1.0))
-        assert agent._carried(asked) == as_carried(asked, SHARE * 50_000)
-        assert agent._carried(asked).sampling_hz < 0.6
-        assert agent._carried(seldom) == seldom, "the budget is larger, but no more is asked for"
-        assert agent._carried(asked) != asked
-        for _ in range(3):
-            agent._link._speed.observe(Flight(wire_bytes=50_000, duration_s=0.1))
-        assert agent._carried(asked) is asked
-    told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
-    assert (
-        told
-        == [
-            "the link carries less than is asked for, frames are smaller or fewer",
-            "the link carries what is asked for again",
-        ]
-        * 2
-    )
 
 
 def test_stop_and_close_may_come_at_any_time_and_twice(make_settings: Callable[..., AgentSettings]) -> None:
@@ -564,7 +403,7 @@ def test_updates_that_come_with_the_end_are_in_the_summary(
     model, stop = tiny_model(), Link.stop
 
     def stop_late(link: Link) -> None:
-        agent._patching.submit(tiny_update(model))
+        agent._conversation._patching.submit(tiny_update(model))
         stop(link)
 
     monkeypatch.setattr(Link, "stop", stop_late)
