@@ -128,14 +128,6 @@ class TokenBucket:
         """Return the seconds until a small message of `size_bytes` may go, which may use the reserve."""
         return self._wait_s(size_bytes, 0)
 
-    def duration_s(self, size_bytes: int) -> float:
-        """Return the seconds until `size_bytes` have gone in messages smaller than the burst, if nothing else goes."""
-        if self._allowed.bps == 0:
-            return 0.0
-        with self._lock:
-            missing = size_bytes + self._allowed.reserve_bytes - self._fill()
-            return max(0.0, missing) * 8 / self._allowed.bps
-
     def spend(self, size_bytes: int) -> None:
         """Take `size_bytes` out; what is sent without waiting becomes a debt that later messages wait for."""
         with self._lock:

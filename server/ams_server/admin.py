@@ -53,6 +53,10 @@ class Devices(Protocol):
         """Return the connected devices in the order of their names."""
         ...
 
+    def ceiling(self, device_id: str) -> DeviceBudget:
+        """Return the ceiling that a person has set for a device."""
+        ...
+
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
         """Hold a device to `ceiling` from now on; tell whether it is connected.
 
@@ -77,17 +81,19 @@ class AdminService(AdminServicer):
     async def SetCeiling(  # noqa: N802
         self, request: pb.SetCeilingRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> pb.SetCeilingResponse:
-        """Set a device's ceiling."""
+        """Set a device's ceiling, or one direction of it."""
         try:
             device_id = check.device_id(request.device_id)
+            before = self._devices.ceiling(device_id)
+            up, down = request.HasField("uplink_bps"), request.HasField("downlink_bps")
             ceiling = DeviceBudget(
-                uplink_bps=check.in_range("uplink_bps", request.uplink_bps, 0, MAX_BPS),
-                downlink_bps=check.in_range("downlink_bps", request.downlink_bps, 0, MAX_BPS),
+                uplink_bps=check.in_range("uplink_bps", request.uplink_bps, 0, MAX_BPS) if up else before.uplink_bps,
+                downlink_bps=check.in_range("downlink_bps", request.downlink_bps, 0, MAX_BPS) if down else before.downlink_bps,
             )
             connected = self._devices.set_ceiling(device_id, ceiling)
         except (ProtocolError, ConfigurationError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return pb.SetCeilingResponse(connected=connected)
+        return pb.SetCeilingResponse(connected=connected, uplink_bps=ceiling.uplink_bps, downlink_bps=ceiling.downlink_bps)
 
 
 def state_to_proto(state: DeviceState) -> pb.DeviceUse:

@@ -31,15 +31,18 @@ class AdminSettings(CommandSettings):
     set_budget: str = ""
     """Name of the device whose budgets the next two flags lower, from now until the server ends; without it devices are
     listed. Its own budgets go on to hold below them."""
-    uplink_kbps: float = Field(default=0.0, ge=0, le=1e9)
-    """Most that it may send in kbit/s, headers included; 0 leaves it to the device."""
-    downlink_kbps: float = Field(default=0.0, ge=0, le=1e9)
-    """Most that it is sent in kbit/s, headers included; 0 leaves it to the device."""
+    uplink_kbps: float | None = Field(default=None, ge=0, le=1e9)
+    """Most that it may send in kbit/s, headers included; 0 leaves it to the device again, and without the flag it stays."""
+    downlink_kbps: float | None = Field(default=None, ge=0, le=1e9)
+    """Most that it is sent in kbit/s, headers included; 0 leaves it to the device again, and without the flag it stays."""
 
     @model_validator(mode="after")
     def _rates_need_a_device(self) -> "AdminSettings":
-        if not self.set_budget and (self.uplink_kbps or self.downlink_kbps):
+        rates = any(rate is not None for rate in (self.uplink_kbps, self.downlink_kbps))
+        if rates and not self.set_budget:
             raise ValueError("--uplink-kbps and --downlink-kbps need --set-budget DEVICE")
+        if self.set_budget and not rates:
+            raise ValueError("--set-budget needs --uplink-kbps, --downlink-kbps or both; 0 leaves a rate to the device again")
         return self
 
 
@@ -71,17 +74,21 @@ def run(arguments: Sequence[str]) -> int:
 def _set_budget(stub: AdminStub, settings: AdminSettings) -> str:
     request = pb.SetCeilingRequest(
         device_id=settings.set_budget,
-        uplink_bps=round(1000 * settings.uplink_kbps),
-        downlink_bps=round(1000 * settings.downlink_kbps),
+        uplink_bps=_bps(settings.uplink_kbps),
+        downlink_bps=_bps(settings.downlink_kbps),
     )
     answer = stub.SetCeiling(request, timeout=TIMEOUT_S)
-    when = "now" if answer.connected else "once it is connected"
-    ceiling = DeviceBudget(uplink_bps=request.uplink_bps, downlink_bps=request.downlink_bps)
+    when = "from now on" if answer.connected else "once it connects: no device of this name is connected now"
+    ceiling = DeviceBudget(uplink_bps=answer.uplink_bps, downlink_bps=answer.downlink_bps)
     return f"device {settings.set_budget}: ceiling {describe(ceiling)}, {when}"
 
 
+def _bps(kbps: float | None) -> int | None:
+    return None if kbps is None else round(1000 * kbps)
+
+
 def _table(answer: pb.ListDevicesResponse) -> Table:
-    headings = ("device", "connected", "up, kbit/s", "asked", "used", "down, kbit/s", "asked", "used", "model age")
+    headings = ("device", "connected", "up, kbit/s", "asked", "mean", "down, kbit/s", "asked", "mean", "model age")
     table = Table(*headings, box=None)
     for each in answer.devices:
         seconds = max(each.connected_s, 1e-3)

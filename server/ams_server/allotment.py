@@ -82,6 +82,10 @@ class Allotment:
         self._members[device_id].asked = asked
         self._share_again()
 
+    def ceiling(self, device_id: str) -> DeviceBudget:
+        """Return the ceiling of a device, UNLIMITED where none was set."""
+        return self._ceilings.get(device_id, UNLIMITED)
+
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
         """Hold a device to `ceiling` from now on, in place of an earlier one; tell whether it is connected."""
         self._ceilings.pop(device_id, None)
@@ -108,10 +112,7 @@ class Allotment:
             member.on_change(held)
 
     def _shares(self, wishes: dict[str, DeviceBudget]) -> dict[str, DeviceBudget]:
-        limited = [
-            smaller_budget(smaller_budget(asked, self._cap), self._ceilings.get(name, UNLIMITED))
-            for name, asked in wishes.items()
-        ]
+        limited = [smaller_budget(smaller_budget(asked, self._cap), self.ceiling(name)) for name, asked in wishes.items()]
         ups = fair_shares([each.uplink_bps for each in limited], self._total.uplink_bps)
         downs = fair_shares([each.downlink_bps for each in limited], self._total.downlink_bps)
         even = [even_rates(up, down) for up, down in zip(ups, downs, strict=True)]

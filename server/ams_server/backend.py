@@ -111,6 +111,10 @@ class DeviceBackend:
         """Return what the connected devices ask for and use, in the order of their names; on the service's loop."""
         return [self._here[name].state(*self._allotment.asked_and_held(name)) for name in sorted(self._here)]
 
+    def ceiling(self, device_id: str) -> DeviceBudget:
+        """Return the ceiling of a device; on the service's loop."""
+        return self._allotment.ceiling(device_id)
+
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
         """Hold a device to `ceiling` from now on; tell whether it is connected; on the service's loop.
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.errors import ConfigurationError
 from ams_common.framing import UPKEEP_BPS
-from ams_server.rate_control import WORTHWHILE_UPDATE_BYTES
 from ams_server.wire_costs import Cost, batch_cost, update_cost
 
 SMALL_RECEIPT_FRACTION = 0.05
@@ -15,7 +14,7 @@ LEAST_UPDATE_BYTES = 1024
 """Where an update would have less, its interval is longer. A student learnt as much from 1.15 kB every 3 s, with three times
 the training, as from 4.6 kB every 9 s (budgets page of the benchmarks); fields and answers take a third of so small a one."""
 WORKABLE_INTERVAL_S = 10.0
-"""Budgets that carry WORTHWHILE_UPDATE_BYTES only at a longer interval are refused, unless updates are as seldom anyway."""
+"""Budgets that carry LEAST_UPDATE_BYTES only at a longer interval are refused, unless updates are as seldom anyway."""
 LEAST_SHARE = 0.25
 """Part of a budget that messages have in any case, whatever the receipts of the other direction and keeping open take."""
 LONGEST_INTERVAL_S = 3600.0
@@ -45,7 +44,7 @@ def require_workable(budget: DeviceBudget, update_interval_s: float) -> None:
         ConfigurationError: a budget is negative or below the least, which the message names.
     """
     interval_s = max(WORKABLE_INTERVAL_S, update_interval_s)
-    up_bytes, down_bytes = _exchange(WORTHWHILE_UPDATE_BYTES)
+    up_bytes, down_bytes = _exchange(LEAST_UPDATE_BYTES)
     _require("uplink", budget.uplink_bps, up_bytes, interval_s)
     _require("downlink", budget.downlink_bps, down_bytes, interval_s)
 

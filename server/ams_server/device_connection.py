@@ -23,7 +23,6 @@ from ams_common.session.server import AppliedReported, BatchArrived, BudgetWante
 from ams_server.admin import DeviceState
 from ams_server.device_budget import DeviceBudget
 from ams_server.edge_session import EdgeSession, Mirror
-from ams_server.model_age import ModelAge
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
 
@@ -51,7 +50,7 @@ class DeviceConnection:
         self._connected_at_s = clock.now_s()
         self._spent_before_bytes = session.spending.downlink.spent_bytes
         self._received_bytes = 0
-        self._model_age = ModelAge(clock)
+        session.model_age.connected(hello.run_id)
         self._on_ask = on_ask
         self._start = start
         self._hello = hello
@@ -124,7 +123,7 @@ class DeviceConnection:
             uplink_bytes=self._received_bytes,
             downlink_bytes=self.downlink.spent_bytes - self._spent_before_bytes,
             connected_s=self._clock.now_s() - self._connected_at_s,
-            model_age_s=self._model_age.age_s,
+            model_age_s=self.session.model_age.age_s,
         )
 
     def deliver(self, event: ServerEvent) -> None:
@@ -135,7 +134,7 @@ class DeviceConnection:
         """
         match event:
             case BatchArrived():
-                self._model_age.batch_came(event.batch.capture_times_us[-1])
+                self.session.model_age.batch_came(event.batch.capture_times_us[-1])
                 self._scheduler.submit(self.session, event.batch)
             case AppliedReported():
                 self._note_applied(event.applied.version)
@@ -157,7 +156,7 @@ class DeviceConnection:
     def _note_applied(self, version: int) -> None:
         for update in self.session.mirror.recent_updates:
             if update.version == version:
-                self._model_age.applied(update.newest_capture_time_us)
+                self.session.model_age.applied(update.newest_capture_time_us)
 
     def _send_snapshot(self) -> None:
         with self.session.lock:
@@ -183,12 +182,12 @@ class DeviceConnection:
 
 
 def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_bps: int) -> str:
-    """Say what a greeting holds and how long it takes at the device's budget, what may go at once taken off."""
+    """Say what a greeting holds and how long it takes at the device's budget; less where some of it may go at once."""
     chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
     updates = [len(message.payload) for message in messages if isinstance(message, Update)]
     size_bytes = sum(chunks) + sum(updates)
     wire_bytes = sum(map(sent_bytes, chunks + updates))
-    duration = f", {downlink.duration_s(wire_bytes):.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
+    duration = f", up to {8 * wire_bytes / downlink.bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
     what = _content(messages, len(updates))
     return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
 

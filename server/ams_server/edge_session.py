@@ -24,6 +24,7 @@ from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
 from ams_server.device_budget import DeviceBudget
 from ams_server.learners.base import LabelledFrames, Learner
+from ams_server.model_age import ModelAge
 from ams_server.quantisation import QuantiserConfig, encoding_plan
 from ams_server.rounding import rounded_learnt
 from ams_server.spending import Spending
@@ -81,6 +82,8 @@ class EdgeSession:
         self.mirror = Mirror(version=0, weights=weights, digest=weights_digest(weights))
         self.lock = threading.Lock()
         """Held while mirror and trainer do not belong together, and by those who need them to."""
+        self.model_age = ModelAge(self.clock)
+        """Age of the model that the device runs; belongs to the service's loop."""
         self.learner.least_interval_s = self.spending.least_interval_s
         self._rounded_version = 0
         """Version at which the mirror is rounded; the starting weights are."""

@@ -286,12 +286,14 @@ class Scheduler:
             connected = self._publish(session, mirror, update)
         if connected:
             self._on_update(session)
+        age_s = session.model_age.age_s
         parts_ms = update.queue_ms, update.label_ms, update.train_ms, update.code_ms
         _log.info(
             "device %s: version %d, loss %.3f, %d parameters in %d bytes, %.2f s after the newest batch came: "
-            "waited %.2f, labelled %.2f, trained %.2f, coded %.2f",
+            "waited %.2f, labelled %.2f, trained %.2f, coded %.2f%s",
             *(session.device_id, update.version, update.loss, update.changed, len(update.payload)),
             *(each / 1e3 for each in (sum(parts_ms), *parts_ms)),
+            "" if age_s is None else f"; the device's model is {age_s:.1f} s old",
         )
         self._events.write(
             "update",
@@ -306,6 +308,7 @@ class Scheduler:
             train_ms=update.train_ms,
             code_ms=update.code_ms,
             update_interval_s=session.learner.update_interval_s,
+            model_age_s=age_s,
         )
 
     def _publish(self, session: EdgeSession, mirror: Mirror, update: Update) -> bool:

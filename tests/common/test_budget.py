@@ -38,15 +38,6 @@ def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
     assert bucket.wait_s(251) == pytest.approx(0.001)
 
 
-def test_the_duration_of_many_messages_is_that_of_what_may_not_go_at_once() -> None:
-    clock = ManualClock()
-    bucket = bucket_of(8000, 500, clock)
-    assert bucket.duration_s(400) == 0.0
-    assert bucket.duration_s(2500) == pytest.approx(2.0)
-    bucket.spend(600)
-    assert bucket.duration_s(400) == pytest.approx(0.5)
-
-
 def test_the_room_is_what_may_go_or_what_is_owed() -> None:
     clock = ManualClock()
     bucket = bucket_of(8000, 500, clock)
@@ -91,7 +82,7 @@ def test_a_message_larger_than_the_burst_waits_for_a_full_bucket_and_is_paid_for
 
 
 def test_without_a_limit_nothing_takes_time() -> None:
-    assert bucket_of(0, 1, ManualClock()).duration_s(10**9) == 0.0
+    assert bucket_of(0, 1, ManualClock()).wait_s(10**9) == 0.0
 
 
 def test_without_a_limit_nothing_waits() -> None:
@@ -153,7 +144,6 @@ def test_large_messages_leave_the_reserve_for_what_cannot_wait() -> None:
     assert bucket.urgent_wait_s(100) == 0.0
     assert bucket.urgent_wait_s(101) == pytest.approx(0.001)
     assert bucket.wait_s(1) == pytest.approx(0.001)
-    assert bucket.duration_s(1) == pytest.approx(0.001)
     bucket.spend(400)
     assert bucket.urgent_wait_s(100) == pytest.approx(0.4), "what did not wait is a debt for small messages too"
 
@@ -186,7 +176,7 @@ def test_without_a_limit_debts_are_forgotten_and_none_are_made() -> None:
     bucket = bucket_of(8000, 500, clock)
     bucket.spend(10**6)
     bucket.change(Allowance(bps=0, burst_bytes=500))
-    assert bucket.wait_s(400) == bucket.urgent_wait_s(400) == bucket.duration_s(400) == 0.0
+    assert bucket.wait_s(400) == bucket.urgent_wait_s(400) == 0.0
     unlimited = bucket_of(0, 500, clock)
     unlimited.spend(10**9)
     unlimited.change(Allowance(bps=8000, burst_bytes=500))

@@ -30,12 +30,19 @@ CAMERA = DeviceState(
 )
 
 
+def even(rate_bps: int) -> DeviceBudget:
+    return DeviceBudget(uplink_bps=rate_bps, downlink_bps=rate_bps)
+
+
 class FakeDevices:
     def __init__(self) -> None:
         self.ceilings: list[tuple[str, DeviceBudget]] = []
 
     def devices(self) -> list[DeviceState]:
         return [CAMERA, replace(CAMERA, device_id="camera-2", model_age_s=None)]
+
+    def ceiling(self, device_id: str) -> DeviceBudget:
+        return next((set_to for name, set_to in reversed(self.ceilings) if name == device_id), even(0))
 
     def set_ceiling(self, device_id: str, ceiling: DeviceBudget) -> bool:
         require_workable(ceiling, 10.0)
@@ -75,15 +82,22 @@ def test_devices_are_listed_with_what_they_ask_have_and_use(capsys: pytest.Captu
 def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.CaptureFixture[str]) -> None:
     devices = FakeDevices()
     with running_admin(devices) as address:
-        assert command.run(["admin", "--admin", address, "--set-budget", "camera-1", "--uplink-kbps", "20"]) == 0
-        assert command.run(["admin", "--admin", address, "--set-budget", "camera-2"]) == 0
+        asked = ["admin", "--admin", address, "--set-budget"]
+        for flags in ("camera-1 --uplink-kbps 20", "camera-1 --downlink-kbps 30", "camera-1 --uplink-kbps 0"):
+            assert command.run([*asked, *flags.split()]) == 0
+        assert command.run([*asked, "camera-2", "--uplink-kbps", "50", "--downlink-kbps", "60"]) == 0
     assert devices.ceilings == [
         ("camera-1", DeviceBudget(uplink_bps=20_000, downlink_bps=0)),
-        ("camera-2", DeviceBudget(uplink_bps=0, downlink_bps=0)),
+        ("camera-1", DeviceBudget(uplink_bps=20_000, downlink_bps=30_000)),
+        ("camera-1", DeviceBudget(uplink_bps=0, downlink_bps=30_000)),
+        ("camera-2", DeviceBudget(uplink_bps=50_000, downlink_bps=60_000)),
     ]
+    later = "once it connects: no device of this name is connected now"
     assert capsys.readouterr().out.splitlines() == [
-        "device camera-1: ceiling 20 kbit/s up, no limit down, now",
-        "device camera-2: ceiling no limit up, no limit down, once it is connected",
+        "device camera-1: ceiling 20 kbit/s up, no limit down, from now on",
+        "device camera-1: ceiling 20 kbit/s up, 30 kbit/s down, from now on",
+        "device camera-1: ceiling no limit up, 30 kbit/s down, from now on",
+        f"device camera-2: ceiling 50 kbit/s up, 60 kbit/s down, {later}",
     ]
 
 
@@ -91,7 +105,7 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
     devices = FakeDevices()
     with running_admin(devices) as address:
         with pytest.raises(AmsError, match="refuses: device id"):
-            command.run(["admin", "--admin", address, "--set-budget", "../etc"])
+            command.run(["admin", "--admin", address, "--set-budget", "../etc", "--uplink-kbps", "9"])
         with pytest.raises(AmsError, match=r"refuses: uplink budget of 1 kbit/s carries nothing .* the least is 4\.6 kbit/s"):
             command.run(["admin", "--admin", address, "--set-budget", "camera-1", "--uplink-kbps", "1"])
         with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
@@ -103,6 +117,8 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         command.run(["admin", "--admin", f"127.0.0.1:{server.port}"])
     with pytest.raises(ConfigurationError, match="need --set-budget DEVICE"):
         command.run(["admin", "--uplink-kbps", "20"])
+    with pytest.raises(ConfigurationError, match="--set-budget needs --uplink-kbps, --downlink-kbps or both"):
+        command.run(["admin", "--set-budget", "camera-1"])
 
 
 def test_what_takes_the_call_and_says_nothing_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_an_address_in_use_ends_the_start_and_the_worker(arguments: list[str]) -
             ["--max-uplink-kbps", "1"],
             "caps that leave a device 1 kbit/s up, 4 kbit/s down serve none: uplink budget of 1 kbit/s",
         ),
-        (["--total-downlink-kbps", "3"], "serve none: downlink budget of 3 kbit/s .* the least is 4.9 kbit/s"),
+        (["--total-downlink-kbps", "2"], "serve none: downlink budget of 2 kbit/s .* the least is 2.2 kbit/s"),
     ],
 )
 def test_a_person_need_not_wait_for_models_to_hear_of_a_mistake(

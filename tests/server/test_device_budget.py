@@ -1,5 +1,7 @@
 """What a device's budgets must be at least."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def test_a_larger_downlink_never_asks_for_longer_intervals(uplink_bps: int, down
 
 @pytest.mark.parametrize(
     ("uplink_bps", "downlink_bps", "direction", "least"),
-    [(1000, 0, "uplink", 4.6), (0, 1000, "downlink", 4.9), (-5, 0, "uplink", 4.6), (1000, 1000, "uplink", 4.6)],
+    [(1000, 0, "uplink", 4.6), (0, 1000, "downlink", 2.2), (-5, 0, "uplink", 4.6), (1000, 1000, "uplink", 4.6)],
 )
 def test_a_budget_that_carries_nothing_is_refused_with_the_least(
     uplink_bps: int, downlink_bps: int, direction: str, least: float
@@ -63,14 +65,32 @@ def test_a_budget_that_carries_nothing_is_refused_with_the_least(
             require_workable(budget, interval_s)
 
 
-@given(st.floats(0.1, 600))
-def test_the_least_budget_carries_an_update_in_time(update_interval_s: float) -> None:
+@given(st.floats(0.1, 600), st.sampled_from(["uplink_bps", "downlink_bps"]))
+def test_the_least_budget_carries_an_update_in_time(update_interval_s: float, direction: str) -> None:
+    def budget(rate_bps: int) -> DeviceBudget:
+        return replace(even(0), **{direction: rate_bps})
+
     with pytest.raises(ConfigurationError) as caught:
-        require_workable(DeviceBudget(uplink_bps=0, downlink_bps=1), update_interval_s)
+        require_workable(budget(1), update_interval_s)
     least_bps = round(1000 * float(str(caught.value).split("the least is ")[1].split(" ")[0]))
-    require_workable(even(least_bps), update_interval_s)
+    require_workable(budget(least_bps), update_interval_s)
     interval_s = max(WORKABLE_INTERVAL_S, update_interval_s)
-    assert least_interval_s(even(least_bps)) <= interval_s
+    assert least_interval_s(budget(least_bps)) <= interval_s
     with pytest.raises(ConfigurationError):
-        require_workable(even(least_bps - 100), update_interval_s)
-    require_workable(even(0), update_interval_s)
+        require_workable(budget(least_bps - 100), update_interval_s)
+
+
+@given(st.floats(0.1, 600))
+def test_what_is_enough_for_both_directions_carries_the_receipts_too(update_interval_s: float) -> None:
+    interval_s = max(WORKABLE_INTERVAL_S, update_interval_s)
+    least_bps = min(rate_bps for rate_bps in range(500, 10_000, 100) if workable(even(rate_bps), update_interval_s))
+    assert least_interval_s(even(least_bps)) <= interval_s
+    assert workable(even(0), update_interval_s)
+
+
+def workable(budget: DeviceBudget, update_interval_s: float) -> bool:
+    try:
+        require_workable(budget, update_interval_s)
+    except ConfigurationError:
+        return False
+    return True

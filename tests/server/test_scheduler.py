@@ -34,6 +34,7 @@ class ScriptedSession:
     """Stands for an EdgeSession: notes its turns, stops at a gate if told to, and makes opaque updates."""
 
     learner = SimpleNamespace(sampling_hz=1.0, update_interval_s=10.0)
+    model_age = SimpleNamespace(age_s=4.25)
 
     def __init__(self, device_id: str = "camera-1", calls: Mailbox | None = None) -> None:
         self.device_id = device_id
@@ -144,10 +145,9 @@ def test_a_batch_is_labelled_then_trained_on_and_the_update_is_sent(tmp_path: Pa
     assert session.calls.items == [("camera-1", 1, RUN), ("camera-1", "train")]
     assert outlet.sent.items == [update_to(1), CONTROL]
     assert session.mirror.version == 1
-    assert [(event["event"], event["device"]) for event in read_events(tmp_path / "events.jsonl")] == [
-        ("batch", "camera-1"),
-        ("update", "camera-1"),
-    ]
+    batch_event, update_event = read_events(tmp_path / "events.jsonl")
+    assert (batch_event["event"], batch_event["device"]) == ("batch", "camera-1")
+    assert (update_event["event"], update_event["device"], update_event["model_age_s"]) == ("update", "camera-1", 4.25)
 
 
 def test_control_is_sent_only_when_it_has_changed() -> None:

@@ -102,7 +102,7 @@ global___DeviceUse = DeviceUse
 
 @typing.final
 class SetCeilingRequest(google.protobuf.message.Message):
-    """A ceiling on what a device may use; its own budgets go on to hold below it."""
+    """A ceiling on what a device may use; its own budgets go on to hold below it. A rate that is absent stays as it was."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -112,17 +112,22 @@ class SetCeilingRequest(google.protobuf.message.Message):
     device_id: builtins.str
     """admin: name of the device."""
     uplink_bps: builtins.int
-    """admin: from device to server."""
+    """admin: from device to server; 0 lifts it."""
     downlink_bps: builtins.int
-    """admin: from server to device."""
+    """admin: from server to device; 0 lifts it."""
     def __init__(
         self,
         *,
         device_id: builtins.str = ...,
-        uplink_bps: builtins.int = ...,
-        downlink_bps: builtins.int = ...,
+        uplink_bps: builtins.int | None = ...,
+        downlink_bps: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["device_id", b"device_id", "downlink_bps", b"downlink_bps", "uplink_bps", b"uplink_bps"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_downlink_bps", b"_downlink_bps", "_uplink_bps", b"_uplink_bps", "downlink_bps", b"downlink_bps", "uplink_bps", b"uplink_bps"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_downlink_bps", b"_downlink_bps", "_uplink_bps", b"_uplink_bps", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "uplink_bps", b"uplink_bps"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_downlink_bps", b"_downlink_bps"]) -> typing.Literal["downlink_bps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_uplink_bps", b"_uplink_bps"]) -> typing.Literal["uplink_bps"] | None: ...
 
 global___SetCeilingRequest = SetCeilingRequest
 
@@ -133,13 +138,21 @@ class SetCeilingResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CONNECTED_FIELD_NUMBER: builtins.int
+    UPLINK_BPS_FIELD_NUMBER: builtins.int
+    DOWNLINK_BPS_FIELD_NUMBER: builtins.int
     connected: builtins.bool
     """server: whether the device is connected; if not, the ceiling waits for it."""
+    uplink_bps: builtins.int
+    """server: the ceiling that holds now, from device to server."""
+    downlink_bps: builtins.int
+    """server: the ceiling that holds now, from server to device."""
     def __init__(
         self,
         *,
         connected: builtins.bool = ...,
+        uplink_bps: builtins.int = ...,
+        downlink_bps: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["connected", b"connected"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["connected", b"connected", "downlink_bps", b"downlink_bps", "uplink_bps", b"uplink_bps"]) -> None: ...
 
 global___SetCeilingResponse = SetCeilingResponse
