@@ -36,7 +36,8 @@ class EncodingPlan:
     dead_zone: float = 0.5
     """Part of a step, up to 1, below which a change is not sent."""
     limit_bytes: int | None = None
-    """Bytes that the update may have; steps become as coarse as that needs, up to no change at all. None for no limit."""
+    """Bytes that the update may have; steps become as coarse as that needs, up to no change at all, which takes a
+    header of some tens of bytes all the same. None for no limit."""
 
 
 NO_PLAN = EncodingPlan()

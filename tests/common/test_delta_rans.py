@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ams_common.delta_rans import DeltaRans
 from ams_common.errors import CodecError, ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
-from ams_common.rans import RansWriter
+from ams_common.rans import RansReader, RansWriter
 from ams_common.sparse_update import EncodingPlan, Int64Array, SparseUpdate, apply_update
 
 SHAPES = ((8, 3, 3, 3), (8,), (16, 8), (16, 1, 3, 3), (2, 1500), ())
@@ -231,6 +231,40 @@ def test_more_weights_than_its_lanes_may_hold_are_refused_before_they_are_read(m
     monkeypatch.setattr("ams_common.delta_rans._lanes", lambda rows, weights: 1)
     with pytest.raises(CodecError, match="weights in 1 lanes"):
         change.decoded(change.encoded(step=1e-3))
+
+
+MOST_STEPS = 5 * 4096 + 2 * 1024 + 3
+"""Steps of reading that any payload may take: counts, their places, gaps in two runs, levels and escapes, each at most 4096 for
+each lane; two for each round, of which the longest row has 1024; and the first ones of groups and tensors."""
+
+
+@pytest.fixture
+def steps_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list of one number, which counts steps of reading: what decoding takes time for."""
+    count, refill = [0], RansReader._refill
+
+    def counting(reader: RansReader, lanes: Int64Array) -> None:
+        count[0] += 1
+        refill(reader, lanes)
+
+    monkeypatch.setattr(RansReader, "_refill", counting)
+    return count
+
+
+@pytest.mark.parametrize(("rows", "valid"), [(4, True), (24, False)])
+def test_a_payload_that_packs_much_into_one_lane_is_read_in_a_bounded_number_of_steps_or_refused(
+    rows: int, valid: bool, steps_read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ams_common.delta_rans._lanes", lambda rows, weights: 1)
+    change = make_change(((rows, 1024),), 100.0, spread=1.0)
+    payload = change.encoded(step=1e-4)
+    if valid:
+        assert len(change.decoded(payload).indices) > 4000
+        assert steps_read[0] > 3 * 4000
+    else:
+        with pytest.raises(CodecError, match="weights in 1 lanes"):
+            change.decoded(payload)
+    assert steps_read[0] <= MOST_STEPS
 
 
 def test_decoding_takes_memory_for_what_there_is() -> None:
