@@ -9,8 +9,10 @@ def split_address(address: str) -> tuple[str, int]:
     """Return host and port of "host:port" or "[ipv6]:port"; the host may be empty.
 
     Raises:
-        ValueError: there is no port, or it is not 0 to 65535.
+        ValueError: there is no port, or it is not 0 to 65535, or it is a URL.
     """
+    if "/" in address:
+        raise ValueError("must be host:port, without http:// or a path")
     host, colon, port = address.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be host:port with a port of 0 to 65535")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from ams_common.clock import Clock
+from ams_common.earlier_outputs import set_aside
 from ams_common.errors import ConfigurationError, system_reason
 
 EventValue: TypeAlias = str | int | float | bool | list[float] | list[int] | list[str] | None
@@ -25,7 +26,7 @@ class EventLog:
     """
 
     def __init__(self, path: Path | None, clock: Clock) -> None:
-        """Begin a log at `path`, in the place of an earlier one.
+        """Begin a log at `path`; an earlier one there is kept as NAME-1, NAME-2, ...
 
         Raises:
             ConfigurationError: it cannot be written, or holds something else than a log.
@@ -36,7 +37,8 @@ class EventLog:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _require_log(path)
+                if _holds_log(path):
+                    set_aside(path, "--events")
                 self._file = path.open("w", encoding="utf-8", buffering=1)
             except OSError as error:
                 raise ConfigurationError(f"cannot write the event log {str(path)!r}: {system_reason(error)}") from error
@@ -67,14 +69,19 @@ class EventLog:
                 self._file.close()
 
 
-def _require_log(path: Path) -> None:
-    """Refuse a file that holds anything but events: a slip in a command must not cost a recording or a configuration."""
+def _holds_log(path: Path) -> bool:
+    """Tell whether there are events in a file.
+
+    Raises:
+        ConfigurationError: there is something else: a slip in a command must not cost a recording or a configuration.
+    """
     if not path.is_file():
-        return
+        return False
     with path.open("rb") as file:
         start = file.read(len(_FIRST_BYTES))
     if start and start != _FIRST_BYTES:
         raise ConfigurationError(f"cannot write the event log {str(path)!r}: it holds something else, name another file")
+    return bool(start)
 
 
 def read_events(path: Path) -> list[dict[str, EventValue]]:

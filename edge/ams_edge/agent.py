@@ -15,8 +15,9 @@ from types import TracebackType
 
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
-from ams_common.errors import AmsError, ModelError, reported
+from ams_common.errors import ModelError, reported
 from ams_common.events import EventLog
+from ams_common.folder_lock import FolderLock
 from ams_common.model_file import StoredModel
 from ams_common.settings import home_expanded
 from ams_common.video_formats import require_encoder
@@ -49,8 +50,8 @@ class Agent:
 
         Raises:
             SourceError: the camera, stream or file cannot be opened.
-            ConfigurationError: an output or the state folder cannot be written, the video encoder is missing, or the model
-                cannot be used.
+            ConfigurationError: an output or the state folder cannot be written, another edge uses the folder, the video
+                encoder is missing, or the model cannot be used.
         """
         self._settings = settings
         self._clock = clock or SystemClock()
@@ -58,13 +59,15 @@ class Agent:
         check_outputs(settings)
         require_encoder(settings.video_codec)
         provisioned = _provisioned(settings)
-        store = ModelStore(home_expanded(settings.state_folder) / settings.device_id, settings, self._clock)
-        self._events = EventLog(settings.events, self._clock)
-        try:
+        folder = home_expanded(settings.state_folder) / settings.device_id
+        store = ModelStore(folder, settings, self._clock)
+        with contextlib.ExitStack() as opened:
+            self._lock = FolderLock(folder, _taken(settings))
+            opened.callback(self._lock.close)
+            self._events = EventLog(settings.events, self._clock)
+            opened.callback(self._events.close)
             self._camera = open_camera(settings, self._clock)
-        except AmsError:
-            self._events.close()
-            raise
+            opened.pop_all()
         self._statistics = Statistics(self._clock, self._events)
         self._slot = ModelSlot()
         self._conversation = Conversation(
@@ -144,6 +147,7 @@ class Agent:
         # Last, for a driver that hangs takes seconds, and whoever stops the process may not give them.
         self._camera.close()
         self._events.close()
+        self._lock.close()
 
     def _await_model(self) -> RunningModel | None:
         """Return the first model; None when the agent was stopped before there was one."""
@@ -222,6 +226,13 @@ class Agent:
         if self._encoder.failure is not None:
             raise reported("the video encoder", self._encoder.failure)
         self._conversation.check()
+
+
+def _taken(settings: AgentSettings) -> str:
+    return (
+        f"another ams-edge of this machine is the device {settings.device_id!r}: give each a --device-id of its own, "
+        "and files of its own to write"
+    )
 
 
 def _provisioned(settings: AgentSettings) -> StoredModel | None:

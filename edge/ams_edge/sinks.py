@@ -4,7 +4,6 @@ import contextlib
 import csv
 import logging
 from fractions import Fraction
-from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ams_common.classes import ClassSet
+from ams_common.earlier_outputs import set_aside
 from ams_common.errors import ConfigurationError, system_reason
 from ams_common.settings import PartConfig
 from ams_edge.frame import Frame
@@ -314,24 +314,13 @@ def _is_labelled(folder: Path) -> bool:
 def _set_film_aside(overlay: Path) -> None:
     path = overlay.resolve()
     if path.is_file() and path.stat().st_size > 0:
-        _set_aside(path, "--overlay", overlay)
+        set_aside(overlay, "--overlay")
 
 
 def _set_labels_aside(folder: Path) -> None:
     _check_own(folder)
     if _is_labelled(folder):
-        _set_aside(folder.resolve(), "--labels", folder)
-
-
-def _set_aside(path: Path, flag: str, named: Path) -> None:
-    """Give what an earlier run wrote another name: a device that starts again must not lose it, and not stay out for it."""
-    free = next(other for number in count(1) if not (other := path.with_stem(f"{path.stem}-{number}")).exists())
-    try:
-        path.rename(free)
-    except OSError as error:
-        reason = system_reason(error)
-        raise ConfigurationError(f"cannot keep what is in {flag} {str(named)!r} as {str(free)!r}: {reason}") from error
-    _log.info("what was in %s is now %s", named, free)
+        set_aside(folder, "--labels")
 
 
 def _create(path: Path, flag: str) -> Path:

@@ -1,1 +1,6 @@
 """The server that adapts one model per device."""
+
+import os
+
+# Before ONNX Runtime is imported, which else keeps files about this machine in the home and reports them to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -162,6 +162,7 @@ class CheckpointStore:
         kept.sort(key=lambda path: path.stat().st_mtime_ns)
         for path in kept[: -self._keep]:
             path.unlink()
+            _log.info("session %s is deleted: with this --max-devices the %d written last are kept", path.name, self._keep)
 
 
 def _check_metadata(metadata: dict[str, str], expected: dict[str, str]) -> None:

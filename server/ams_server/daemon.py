@@ -12,7 +12,8 @@ from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
 from ams_common.errors import ConfigurationError, reported
 from ams_common.events import EventLog
-from ams_common.settings import configure_logging, load_settings, run_command
+from ams_common.folder_lock import FolderLock
+from ams_common.settings import configure_logging, home_expanded, load_settings, run_command
 from ams_server.admin import admin_service
 from ams_server.allotment import UNLIMITED, Allotment, describe
 from ams_server.backend import DeviceBackend, checkpoint_store
@@ -82,6 +83,7 @@ class Daemon:
             *(model.manifest.layout.trainable_size, ", ".join(model.manifest.classes.names)),
         )
         self._failure: BaseException | None = None
+        self._lock = _locked(settings)
         self._checkpoints = CheckpointWriter(checkpoint_store(settings, model), clock)
         self._scheduler = Scheduler(self._events, self._on_failure, self._clock, self._checkpoints.offer)
         self._backend = DeviceBackend(
@@ -116,6 +118,8 @@ class Daemon:
             await asyncio.to_thread(self._scheduler.stop)
             self._backend.keep_sessions()
             await asyncio.to_thread(self._checkpoints.stop)
+            if self._lock is not None:
+                self._lock.close()
         if isinstance(self._failure, Exception):
             raise reported("the worker", self._failure)
         if self._failure is not None:
@@ -127,6 +131,18 @@ class Daemon:
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error
         self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def _locked(settings: ServerSettings) -> FolderLock | None:
+    """Take the folder of the sessions, in which another server would delete some of them.
+
+    Raises:
+        ConfigurationError: another server has it, or it cannot be written.
+    """
+    if settings.state_folder is None:
+        return None
+    folder = home_expanded(settings.state_folder)
+    return FolderLock(folder, f"another ams-server uses --state-folder {str(folder)!r}: give each a folder of its own")
 
 
 def check_teachable(teacher: ClassSet, student: ClassSet) -> None:

@@ -104,6 +104,11 @@ class DeviceStream:
         """Set by the service once nothing of this stream is left."""
 
     @property
+    def device(self) -> str:
+        """Whose stream it is, for the log: known once the hello has come."""
+        return f"device {self._device_id}" if self._device_id else "a device that has sent no hello"
+
+    @property
     def backlog(self) -> int:
         """Number of chunks and updates that wait to be written, or do not get through. May be read from any thread."""
         return self._session.backlog + self._flights.late

@@ -24,6 +24,7 @@ from ams_common.errors import AmsError, first_line
 from ams_common.events import EventLog
 from ams_common.messages import Control, FrameBatch, Problem, ServerMessage, Update
 from ams_server.edge_session import EdgeSession, Mirror
+from ams_server.heap import trim_heap
 from ams_server.inbox import Arrival, Inbox
 from ams_server.service import Outlet
 
@@ -258,6 +259,7 @@ class Scheduler:
             self._ingest(place, arrival)
         if session.due and place.outlet.backlog == 0:
             self._train(session)
+            trim_heap()
         with self._changed:
             self._tell(place)
 

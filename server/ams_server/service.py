@@ -95,12 +95,12 @@ class AdaptationService(AdaptationServicer):
             await self._serve_stream(stream)
         except (asyncio.CancelledError, grpc.aio.BaseError):
             # The edge is gone, or did not take its last message: the end of this stream and of nothing else.
-            _log.debug("stream from %s is cut off", context.peer())
+            _log.debug("the stream of %s from %s is cut off", stream.device, context.peer())
         except AmsError as error:
-            _log.warning("stream from %s ends: %s", context.peer(), error)
+            _log.warning("the stream of %s from %s ends: %s", stream.device, context.peer(), error)
             await stream.refuse(Problem(code=_code_for(error), reason=str(error)))
         except Exception:
-            _log.exception("stream from %s failed", context.peer())
+            _log.exception("the stream of %s from %s failed", stream.device, context.peer())
             await stream.refuse(Problem(code="internal", reason="the server failed, its log says why"))
 
     def drain(self, reason: str) -> None:
@@ -132,7 +132,7 @@ class AdaptationService(AdaptationServicer):
     async def _replace(self, device_id: str) -> None:
         """End the present stream of a device; two newcomers at once replace one after the other."""
         while (older := self._streams.get(device_id)) is not None:
-            older.close(Problem(code="replaced", reason=f"another stream came under the device id {device_id!r}"))
+            older.close(Problem(code="replaced", reason=_replaced(device_id)))
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(older.ended.wait(), END_TIMEOUT_S)
                 continue
@@ -166,9 +166,14 @@ async def serve(
         _log.info("listening on port %d", port)
         on_bound(port)
         await stop.wait()
+        _log.info("stopping")
         service.drain("the server stops")
     finally:
         await server.stop(GRACE_S)
+
+
+def _replaced(device_id: str) -> str:
+    return f"another stream came under the device id {device_id!r}; another device needs a --device-id of its own"
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:

@@ -41,12 +41,19 @@ def test_closing_twice_and_writing_afterwards_are_harmless(tmp_path: Path) -> No
     assert [event["event"] for event in read_events(tmp_path / "events.jsonl")] == ["first"]
 
 
-def test_a_new_log_replaces_the_old_one(tmp_path: Path) -> None:
-    for event in ("old", "new"):
+def test_a_new_log_leaves_the_earlier_ones_beside_it(tmp_path: Path) -> None:
+    for event in ("first", "second", "third"):
         log = EventLog(tmp_path / "events.jsonl", ManualClock())
         log.write(event)
         log.close()
-    assert [event["event"] for event in read_events(tmp_path / "events.jsonl")] == ["new"]
+    found = {path.name: [event["event"] for event in read_events(path)] for path in tmp_path.iterdir()}
+    assert found == {"events.jsonl": ["third"], "events-1.jsonl": ["first"], "events-2.jsonl": ["second"]}
+
+
+def test_an_empty_log_is_not_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        EventLog(tmp_path / "events.jsonl", ManualClock()).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
 
 
 def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:

@@ -432,6 +432,17 @@ def test_a_source_that_is_not_there_leaves_nothing_open(make_settings: Callable[
             Agent(make_settings(1, **changes))
 
 
+def test_a_second_edge_of_the_same_name_is_refused_and_touches_nothing(make_settings: Callable[..., AgentSettings]) -> None:
+    settings = make_settings(1)
+    with Agent(settings) as first:
+        first._events.write("something")
+        with pytest.raises(ConfigurationError, match="another ams-edge of this machine is the device 'camera-1': give each"):
+            Agent(settings)
+        Agent(make_settings(1, device_id="camera-2", events=None)).close()
+        assert [event["event"] for event in events(settings, "something")] == ["something"]
+    Agent(settings).close()
+
+
 def test_an_agent_leaves_its_recording_whole(make_settings: Callable[..., AgentSettings], tmp_path: Path) -> None:
     recording = tmp_path / "drive.mp4"
     recording.write_bytes(b"a film")

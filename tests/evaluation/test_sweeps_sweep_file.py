@@ -137,7 +137,7 @@ def test_an_unknown_name_is_answered_with_those_there_are() -> None:
 READY: dict[str, tuple[int, Callable[[Point], bool]]] = {
     "ams_figure4": (18, lambda point: point.config.update_interval_s in (10, 15, 20, 30, 40)),
     "ams_table3": (26, lambda point: point.config.optimizer == ("sgd" if "gauss" in point.config.selection else "adam")),
-    "downlink": (35, lambda point: (point.config.downlink_kbps > 0) == (point.scheme == "ams")),
+    "downlink": (41, lambda point: (point.config.downlink_kbps > 0) == (point.scheme == "ams")),
     "freshness": (9, lambda point: point.config.latency == "none" or point.config.update_interval_s == 10),
     "jit_table2": (6, lambda point: point.config.student == "jitnet"),
     "jit_ablation": (13, lambda point: point.config.jit_accuracy == 0.8),

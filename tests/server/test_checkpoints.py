@@ -251,12 +251,16 @@ def test_a_full_disk_leaves_what_was_there_and_no_rest(tmp_path: Path, monkeypat
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_of_too_many_files_those_written_longest_ago_are_forgotten(tmp_path: Path) -> None:
+def test_of_too_many_files_those_written_longest_ago_are_forgotten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     store = store_in(tmp_path, keep=2)
     for number, device in enumerate("abc"):
         store.save(device, STATE)
         os.utime(store.path(device), (number, number))
     assert [device for device in "abc" if store.path(device).exists()] == ["b", "c"]
+    assert caplog.messages == [
+        f"session {store.path('a').name} is deleted: with this --max-devices the 2 written last are kept"
+    ]
     store.refuse("b", "for a test")
     store.save("d", STATE)
     assert len(list(tmp_path.iterdir())) == 2, "what was put aside counts"

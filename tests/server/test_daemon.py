@@ -15,6 +15,7 @@ from tests.server.session_support import HEIGHT, WIDTH, small_model
 from ams_common.classes import CAMVID11, CITYSCAPES19, STREET7, VOC21
 from ams_common.errors import AmsError, ConfigurationError
 from ams_common.events import read_events
+from ams_common.folder_lock import FolderLock
 from ams_common.settings import load_settings
 from ams_server import daemon as daemon_module
 from ams_server.daemon import check_teachable, choose_device, run, warn_of_short_buffer
@@ -162,6 +163,20 @@ def test_what_is_wrong_shows_before_the_first_device_comes(arguments: list[str],
     assert "\n" not in str(caught.value)
 
 
+def test_two_servers_do_not_share_a_folder_for_sessions(arguments: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    other = FolderLock(folder, "taken")
+    with pytest.raises(
+        ConfigurationError, match=r"another ams-server uses --state-folder .*sessions': give each a folder of its own"
+    ):
+        run([*arguments, "--state-folder", str(folder)])
+    other.close()
+    stopping = send_signal_once_it_listens(tmp_path / "events.jsonl", signal.SIGTERM)
+    assert run([*arguments, "--state-folder", str(folder)]) == 0
+    stopping.join()
+    FolderLock(folder, "it is still held").close()
+
+
 def test_devices_are_chosen_by_name() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -185,6 +200,6 @@ def test_a_teacher_that_names_no_class_of_the_student_is_refused() -> None:
 
 def test_a_folder_for_sessions_that_cannot_be_used_is_told_at_the_start(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="cannot keep sessions in --state-folder") as caught:
+    with pytest.raises(ConfigurationError, match="cannot write to --state-folder") as caught:
         run([*arguments, "--state-folder", str(tmp_path / "file" / "sessions")])
     assert "\n" not in str(caught.value)
