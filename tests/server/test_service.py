@@ -177,7 +177,7 @@ def test_garbage_instead_of_a_hello_is_refused_with_a_reason(data: bytes, reason
     assert not backend.connections.items
 
 
-def test_garbage_later_ends_the_stream_and_no_other() -> None:
+def test_garbage_later_ends_the_stream_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
     backend = FakeBackend(offer(2))
     with running_server(backend) as server, client(server.port) as good, client(server.port) as bad:
         good.send(hello_of("good", held(2)))
@@ -187,6 +187,9 @@ def test_garbage_later_ends_the_stream_and_no_other() -> None:
         assert problem == Problem(code="bad_request", reason="a second hello came")
         good.send(batch(1))
         assert good.read() == BatchReceived(batch_id=1)
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert line.startswith("the stream of device bad from ipv")
+    assert line.endswith(" ends: a second hello came")
 
 
 def test_another_version_of_the_protocol_is_unsupported() -> None:
