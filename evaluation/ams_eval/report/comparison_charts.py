@@ -15,7 +15,7 @@ from ams_eval.report.run_charts import TALL, add_line, budget_kbps, miou_span, r
 from ams_eval.result_folder import NO_CUSTOMISATION
 from ams_eval.scores import Score
 
-STYLES = 10
+STYLES = 12
 """Colours of schemes in the style sheet."""
 _LEAST_KBPS = 0.1
 """Less is drawn as nothing."""

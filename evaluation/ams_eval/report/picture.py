@@ -34,7 +34,7 @@ def _rules() -> Iterator[str]:
     for selector, body in rules:
         if not selector.startswith("svg "):
             continue
-        styles = [name for name in colours if re.fullmatch(r"s\d", name)] if _OF_A_CURVE in body else [""]
+        styles = [name for name in colours if re.fullmatch(r"s\d+", name)] if _OF_A_CURVE in body else [""]
         for style in styles:
             values = _USE.sub(lambda match: colours[match[1]], body.replace(_OF_A_CURVE, colours.get(style, "")))
             chosen = ", ".join(each.strip() + (f".{style}" if style else "") for each in selector.split(","))
