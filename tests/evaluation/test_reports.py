@@ -14,9 +14,10 @@ from ams_common.errors import ConfigurationError
 from ams_eval.groups import by_scheme
 from ams_eval.outcome import Outcome
 from ams_eval.outcome_files import OUTCOME_NAME, write_moments, write_outcome
-from ams_eval.report.comparison_charts import Side, bandwidth_chart, gain_chart, miou_chart, rates_chart, styles
+from ams_eval.report.comparison_charts import STYLES, Side, bandwidth_chart, gain_chart, miou_chart, rates_chart, styles
 from ams_eval.report.comparison_page import headline, render_comparison
 from ams_eval.report.filmstrip import choose_moments, class_set_of, filmstrip, moment_mious
+from ams_eval.report.parts import CHART_CSS
 from ams_eval.report.run_charts import miou_span, rolling_kbps, run_rates_chart
 from ams_eval.report.run_page import render_run
 from ams_eval.report.way import way_chart
@@ -147,7 +148,12 @@ def sides() -> list[Side]:
 
 def test_schemes_keep_their_colours() -> None:
     assert styles(["none", "a", "b"]) == {"none": "s0", "a": "s1", "b": "s2"}
-    assert set(styles([str(each) for each in range(30)]).values()) == {f"s{each}" for each in range(10)}
+    many = set(styles([str(each) for each in range(30)]).values())
+    assert many == {f"s{each}" for each in range(STYLES)}
+    css = CHART_CSS.read_text(encoding="utf-8")
+    assert all(css.count(f"--{style}: #") == 2 and f".fill-{style} {{" in css for style in many), (
+        "in the light and the dark dress"
+    )
 
 
 def test_miou_over_time_has_a_line_a_range_and_a_row_of_updates() -> None:
