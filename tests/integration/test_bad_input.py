@@ -19,7 +19,7 @@ from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.store import ModelStore, StoreConfig
 
 END_TIMEOUT_S = 120.0
-LOG_LINE = re.compile(r"\d\d:\d\d:\d\d [DIWEC] ")
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [DIWEC] ")
 EDGE, SERVER = "ams_edge.command", "ams_server.daemon"
 
 
