@@ -133,7 +133,7 @@ def test_a_scheme_of_one_s_own_is_compared_with_the_others(tmp_path: Path) -> No
         (["--link", "slow"], "unknown link 'slow': neither a rate"),
         (["--latency", "label=x"], "latency 'label=x' is no number of seconds"),
         (["--uplink-kbps", "0.3"], "scheme 'ams': uplink budget of 0.3 kbit/s carries nothing at one update every 10 s: "),
-        (["--schemes", "jit", "--downlink-kbps", "4"], "scheme 'jit': downlink budget of 4 kbit/s carries nothing"),
+        (["--schemes", "jit", "--downlink-kbps", "2"], "scheme 'jit': downlink budget of 2 kbit/s carries nothing"),
     ],
 )
 def test_what_a_person_must_mend_is_one_line(

@@ -105,7 +105,7 @@ def test_the_server_says_in_one_line_what_is_wrong(scene: Path, tmp_path: Path, 
 
 def test_a_budget_that_carries_nothing_names_the_least(scene: Path, tmp_path: Path) -> None:
     with server(tmp_path / "server", server_arguments(scene)[:-2]) as (serving, address):
-        for flag, least_kbps in (("--uplink-kbps", 4.6), ("--downlink-kbps", 4.9)):
+        for flag, least_kbps in (("--uplink-kbps", 4.6), ("--downlink-kbps", 2.2)):
             arguments = ["--source", str(scene / "video.mp4"), flag, "1"]
             with edge(tmp_path / flag, address, tmp_path / "state", arguments) as process:
                 complaint = only_complaint(process)
