@@ -67,12 +67,14 @@ class Agent:
             self._events = EventLog(settings.events, self._clock)
             opened.callback(self._events.close)
             self._camera = open_camera(settings, self._clock)
+            opened.callback(self._camera.close)
+            backend = choose_backend(settings)
             opened.pop_all()
         self._statistics = Statistics(self._clock, self._events)
         self._slot = ModelSlot()
         self._conversation = Conversation(
             settings,
-            Patcher(choose_backend(settings), self._slot, self._clock),
+            Patcher(backend, self._slot, self._clock),
             store,
             provisioned,
             statistics=self._statistics,

@@ -7,7 +7,6 @@ should do is kept for whoever samples, and what only a person can mend is raised
 import logging
 import secrets
 import threading
-from dataclasses import replace
 from random import SystemRandom
 
 from ams_common.budget import TokenBucket, allowance
@@ -85,8 +84,6 @@ class Conversation:
         )
         self._budgets = OwnBudgets(settings)
         self._changing_budgets = threading.RLock()
-        self._budgets_before: Budget | None = None
-        """What the server had accepted when other budgets were set last; None where those that hold now are all there were."""
         self._link = self._make_link()
         self._run_id = secrets.token_bytes(16)
         self._download = Download(settings, provisioned, clock)
@@ -161,27 +158,12 @@ class Conversation:
         """
         # One after the other, so that the server is asked last for what holds here; a signal handler may come in between.
         with self._changing_budgets:
-            before = self._budgets.asked
-            self._ask(uplink_kbps, downlink_kbps)
-            self._budgets_before = before if self._control is not None else None
-
-    def _ask(self, uplink_kbps: float, downlink_kbps: float) -> None:
-        self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
-        _log.info("budgets are now %s", told(self._budgets.own))
-        self._tell_uneven()
-        # At once, without waiting for the server, which may allow less.
-        self._hold()
-        self._link.change_budget(self._budgets.asked)
-
-    def _go_back(self, problem: ProblemReported) -> bool:
-        """Ask for the budgets of before where `problem` refuses those that were set since; tell whether it is mended so."""
-        with self._changing_budgets:
-            before, self._budgets_before = self._budgets_before, None
-            if problem.code != "budget_too_small" or before is None:
-                return False
-            _log.warning("the server refuses: %s; the budgets of before are asked for again", problem.reason)
-            self._ask(before.uplink_bps / 1000, before.downlink_bps / 1000)
-            return True
+            self._budgets.change(uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps)
+            _log.info("budgets are now %s", told(self._budgets.own))
+            self._tell_uneven()
+            # At once, without waiting for the server, which may allow less.
+            self._hold()
+            self._link.change_budget(self._budgets.asked)
 
     def _make_link(self) -> Link:
         own = self._budgets.own
@@ -253,9 +235,8 @@ class Conversation:
                     self._hold()
                     self._tell_held()
             case ProblemReported():
-                mended = self._go_back(event)
-                self._problem = replace(event, final=event.final and not mended)
-                if not mended and not self._hopeless:
+                self._problem = event
+                if not self._hopeless:
                     _log.error("the server refuses: %s; %s", event.reason, self._model_state)
             case Disconnected() | Draining():
                 # What the server said when it ended the stream is told already.

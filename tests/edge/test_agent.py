@@ -27,6 +27,7 @@ from ams_common.session.greeting import Offer, snapshot_messages, starting_point
 from ams_common.session.server import AppliedReported, BatchArrived, RefusedError, SnapshotWanted
 from ams_common.snapshot_codec import encode_snapshot
 from ams_common.update_codec import DEFAULT_CODEC
+from ams_edge import agent as agent_module
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
@@ -441,6 +442,20 @@ def test_a_second_edge_of_the_same_name_is_refused_and_touches_nothing(make_sett
         Agent(make_settings(1, device_id="camera-2", events=None)).close()
         assert [event["event"] for event in events(settings, "something")] == ["something"]
     Agent(settings).close()
+
+
+def test_an_agent_that_cannot_be_made_lets_go_of_its_folder(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(settings: AgentSettings) -> None:
+        raise ConfigurationError("no such provider")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(agent_module, "choose_backend", refuse)
+        with pytest.raises(ConfigurationError, match="no such provider") as kept:  # its traceback keeps the agent alive
+            Agent(make_settings(1))
+    Agent(make_settings(1)).close()
+    assert kept.tb is not None
 
 
 def test_an_agent_leaves_its_recording_whole(make_settings: Callable[..., AgentSettings], tmp_path: Path) -> None:

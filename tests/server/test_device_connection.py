@@ -215,6 +215,20 @@ def test_the_age_is_that_of_the_version_that_the_device_reports() -> None:
     assert age_s() == 1.5
 
 
+def test_the_age_goes_on_when_the_device_connects_again_and_not_when_it_was_started_again() -> None:
+    server = Server()
+    connection, _ = server.greeted()
+    server.learn(connection)
+    connection.deliver(AppliedReported(applied=Applied(version=1, weights_digest=bytes(16), build_time_ms=1.0)))
+    connection.close()
+    server.clock.sleep(2.0)
+    again, _ = server.greeted(server.holding())
+    assert again.state(UNLIMITED, UNLIMITED).model_age_s == 2.0
+    again.close()
+    restarted, _ = server.greeted(replace(server.holding(), run_id=bytes([1] * 16)))
+    assert restarted.state(UNLIMITED, UNLIMITED).model_age_s is None
+
+
 def test_a_wish_for_other_budgets_is_handed_on_and_its_refusal_ends_the_stream() -> None:
     server = Server()
     connection, _ = server.greeted()
