@@ -10,7 +10,7 @@ own and meet the caller only in the sampler (samples out) and the model slot (ne
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from ams_common.classes import ClassSet
@@ -25,6 +25,7 @@ from ams_edge.camera import open_camera
 from ams_edge.conversation import Conversation
 from ams_edge.encoder import EncoderWorker, agreed_codec
 from ams_edge.frame import Frame, UInt8Array
+from ams_edge.frame_filter import View
 from ams_edge.patcher import Patcher
 from ams_edge.picture import Picture
 from ams_edge.providers import choose_backend
@@ -81,7 +82,7 @@ class Agent:
             events=self._events,
             clock=self._clock,
         )
-        self._sampler = Sampler()
+        self._sampler = Sampler(config=settings)
         self._encoder = EncoderWorker(self._conversation.send_batch, self._clock)
         self._sinks: tuple[Sink, ...] = ()
         self._sampling_hz = 0.0
@@ -190,7 +191,7 @@ class Agent:
         manifest = running.model.manifest
         labels = running.model.infer(frame.rgb(manifest.width, manifest.height))
         self._statistics.count_frame(1e3 * (self._clock.now_s() - started_s))
-        self._sample(frame)
+        self._sample(frame, lambda: View(labels=labels, learnt_us=self._statistics.learnt_us))
         age_s = self._statistics.model_age_s(frame.capture_time_us)
         picture = Picture(frame, labels, running.version, age_s, manifest.classes)
         for sink in self._sinks:
@@ -199,18 +200,19 @@ class Agent:
             capture_time_us=frame.capture_time_us,
             version=running.version,
             sampling_hz=self._sampling_hz,
+            skipped=self._sampler.skipped,
             uplink_bytes=self._conversation.traffic.sent_bytes,
             downlink_bytes=self._conversation.traffic.received_bytes,
         )
         return labels
 
-    def _sample(self, frame: Frame) -> None:
+    def _sample(self, frame: Frame, look: Callable[[], View] | None = None) -> None:
         control = self._conversation.wanted()
         if control is None:
             return
         self._sampling_hz = control.sampling_hz
         self._sampler.set_control(control)
-        self._sampler.offer(frame)
+        self._sampler.offer(frame, look)
         samples = self._sampler.cut(frame.capture_time_s)
         if samples is not None:
             newest_us = samples[-1].capture_time_us

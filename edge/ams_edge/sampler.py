@@ -1,10 +1,12 @@
 """Chooses the frames that the server trains on: at the rate that the server last asked for, counted in capture time."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ams_common.messages import Control
 from ams_edge.frame import Frame, UInt8Array
+from ams_edge.frame_filter import FilterConfig, FrameFilter, View
 
 FIRST_BATCH_SAMPLES = 2
 """The first batch is cut at this many samples instead of a whole interval, so that the device sees its first update early:
@@ -27,9 +29,10 @@ class Sample:
 class Sampler:
     """Keeps samples between two batches. One thread offers and cuts; `set_control` may be called from any other."""
 
-    def __init__(self, control: Control | None = None) -> None:
-        """Start with what the server asked for; None keeps nothing until `set_control`."""
+    def __init__(self, control: Control | None = None, config: FilterConfig | None = None) -> None:
+        """Start with what the server asked for; None keeps nothing until `set_control`. By default no frame is skipped."""
         self._control = control
+        self._filter = FrameFilter(config or FilterConfig())
         self._samples: list[Sample] = []
         self._offered_s = -math.inf
         self._due_s = -math.inf
@@ -37,15 +40,23 @@ class Sampler:
         self._cut_s: float | None = None
         self.dropped = 0
         """Samples that were thrown away: to make room for newer ones, or because the server asked for another size."""
+        self.skipped = 0
+        """Frames that were due and not kept, since the device's model knows what they show."""
 
     def set_control(self, control: Control) -> None:
         """Obey `control` from the next frame on."""
         self._control = control
 
-    def offer(self, frame: Frame) -> bool:
-        """Keep `frame` if one is due; tells whether it was kept. Capture times must increase from call to call."""
+    def offer(self, frame: Frame, look: Callable[[], View] | None = None) -> bool:
+        """Keep `frame` if one is due; tells whether it was kept. Capture times must increase from call to call.
+
+        `look` returns what the device's model says of the frame; None where there is no model yet.
+        """
         control = self._control
         if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, self._period_s(control)):
+            return False
+        if look is not None and self._filter.skips(frame.capture_time_us, look):
+            self.skipped += 1
             return False
         image = frame.rgb(*_sample_size(control, frame))
         self._make_room_for(image)

@@ -11,6 +11,7 @@ from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, PartConfig
 from ams_common.video_formats import VideoCodec
 from ams_edge.camera import CameraConfig
+from ams_edge.frame_filter import FilterConfig
 from ams_edge.link import LinkConfig
 from ams_edge.runtime_config import RuntimeConfig
 from ams_edge.sinks import SinkConfig
@@ -54,7 +55,9 @@ class DeviceConfig(PartConfig):
         return name
 
 
-class AgentSettings(CameraConfig, LinkConfig, RuntimeConfig, StoreConfig, SinkConfig, DeviceConfig, CommandSettings):
+class AgentSettings(
+    CameraConfig, FilterConfig, LinkConfig, RuntimeConfig, StoreConfig, SinkConfig, DeviceConfig, CommandSettings
+):
     """Run the model beside the camera, and keep it tuned to what the camera sees with the help of a server."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-edge")

@@ -69,10 +69,12 @@ class Statistics:
         self._infer_ms.append(infer_ms)
         self._frames += 1
 
-    def report(self, *, capture_time_us: int, version: int, sampling_hz: float, uplink_bytes: int, downlink_bytes: int) -> None:
+    def report(
+        self, *, capture_time_us: int, version: int, sampling_hz: float, skipped: int, uplink_bytes: int, downlink_bytes: int
+    ) -> None:
         """Write statistics of the time since the last report, if REPORT_S seconds have passed (inference thread).
 
-        `uplink_bytes` and `downlink_bytes` are totals since the start.
+        `skipped`, `uplink_bytes` and `downlink_bytes` are totals since the start.
         """
         totals = Totals(self._clock.now_s(), self._frames, uplink_bytes, downlink_bytes)
         if totals.time_s - self._reported.time_s < REPORT_S or not self._infer_ms:
@@ -90,6 +92,7 @@ class Statistics:
             infer_ms=[round(each, 3) for each in self._infer_ms],
             version=version,
             sampling_hz=sampling_hz,
+            skipped=skipped,
             model_age_s=age_s,
             uplink_kbps=round(rates.uplink_kbps, 3),
             downlink_kbps=round(rates.downlink_kbps, 3),
@@ -159,6 +162,11 @@ class Statistics:
             latency_s=None if way is None else round(way.total_s, 4),
             **{name: None if part_s is None else round(part_s, 4) for name, part_s in parts_s.items()},
         )
+
+    @property
+    def learnt_us(self) -> int | None:
+        """Capture time of the newest frame that the running model has learnt from; None while that is not known."""
+        return self._learnt_us
 
     def model_age_s(self, capture_time_us: int) -> float | None:
         """Return the capture time now less that of the newest frame learnt; None while that is not known (inference thread)."""

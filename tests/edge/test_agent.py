@@ -28,6 +28,7 @@ from ams_common.session.server import AppliedReported, BatchArrived, RefusedErro
 from ams_common.snapshot_codec import encode_snapshot
 from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge import agent as agent_module
+from ams_edge import frame_filter as frame_filter_module
 from ams_edge.agent import Agent
 from ams_edge.frame import Frame, UInt8Array
 from ams_edge.link import Link
@@ -139,6 +140,26 @@ def test_every_frame_is_labelled_and_updates_are_learnt_from_what_was_seen(
     (swap,) = events(settings, "swap")
     assert (swap["version"], swap["latency_s"] > 0) == (4, True)
     assert [event["version"] for event in events(settings, "model")] == [3]
+
+
+def test_frames_that_the_model_has_learnt_are_not_sent(
+    make_settings: Callable[..., AgentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_filter_module, "SETTLING_S", 0.0)
+    model = tiny_model(version=3)
+    backend = FakeBackend(offer(model))
+    with running_server(backend) as server, agent_at(make_settings(server.port, skip_below=1.0)) as (agent, frames):
+        times_us = [next(frames)[0].capture_time_us for _ in range(6)]
+        assert agent._sampler.skipped == 0, "before the model has learnt anything"
+        connection = backend.connection()
+        connection.events.wait_count(BatchArrived)
+        learnt = replace(tiny_update(model), newest_batch_id=1, newest_capture_time_us=times_us[-1])
+        connection.outlet.send(learnt)
+        wait_until_applied(connection, 4)
+        # 3.4 s at two frames a second.
+        assert len(list(frames)) == FRAMES - 6
+        assert agent._sampler.skipped == 6
+        assert len(connection.events.all(BatchArrived)) == 1
 
 
 def test_what_a_live_camera_shows_is_sent_while_the_first_model_is_on_its_way(

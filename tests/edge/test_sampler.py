@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ams_common.messages import Control
 from ams_edge import sampler as sampler_module
 from ams_edge.frame import Frame
+from ams_edge.frame_filter import SETTLING_S, FilterConfig, View
 from ams_edge.sampler import FIRST_PERIOD_S, Sample, Sampler
 
 CONTROL = Control(sampling_hz=1.0, batch_interval_s=10.0, batch_bytes=100_000, frame_width=8, frame_height=4)
@@ -183,3 +184,19 @@ def test_the_oldest_samples_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     kept_times(sampler, ticks(1, 12))
     assert times_s(sampler.flush()) == [7, 8, 9, 10, 11]
     assert sampler.dropped == 7
+
+
+def test_frames_that_the_model_knows_are_skipped_and_the_grid_goes_on() -> None:
+    sampler = Sampler(CONTROL, FilterConfig(skip_below=0.1, longest_skip_s=20.0))
+    known = View(labels=np.zeros((2, 2), np.uint8), learnt_us=10**9)
+    after_s = [SETTLING_S + time_s for time_s in ticks(10, 50)]
+    assert sampler.offer(frame_at(0.0), lambda: known)
+    kept = [time_s for time_s in after_s if sampler.offer(frame_at(time_s), lambda: known)]
+    assert [time_s - SETTLING_S for time_s in kept] == pytest.approx([0, 20, 40])
+    assert sampler.skipped == 47
+
+
+def test_without_a_model_no_frame_is_skipped() -> None:
+    sampler = Sampler(CONTROL, FilterConfig(skip_below=1.0))
+    assert kept_times(sampler, ticks(1, 90)) == ticks(1, 90)
+    assert sampler.skipped == 0

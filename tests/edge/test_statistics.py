@@ -29,11 +29,12 @@ class Counting:
         for _ in range(count):
             self.statistics.count_frame(infer_ms)
 
-    def report(self, capture_time_s: float = 0.0, uplink_bytes: int = 0, downlink_bytes: int = 0) -> None:
+    def report(self, capture_time_s: float = 0.0, skipped: int = 0, uplink_bytes: int = 0, downlink_bytes: int = 0) -> None:
         self.statistics.report(
             capture_time_us=round(1e6 * capture_time_s),
             version=4,
             sampling_hz=0.5,
+            skipped=skipped,
             uplink_bytes=uplink_bytes,
             downlink_bytes=downlink_bytes,
         )
@@ -81,12 +82,13 @@ def test_a_report_covers_the_time_since_the_last_one(counting: Counting) -> None
     counting.frames(9, infer_ms=5.0)
     counting.frames(1, infer_ms=105.0)
     counting.clock.sleep(REPORT_S)
-    counting.report(uplink_bytes=1500, downlink_bytes=2000)
+    counting.report(skipped=3, uplink_bytes=1500, downlink_bytes=2000)
     first, second = counting.events("statistics")
     assert (first["frames"], first["fps"], first["uplink_kbps"], first["downlink_kbps"]) == (20, 10.0, 4.0, 8.0)
     assert (second["frames"], second["fps"], second["uplink_kbps"], second["downlink_kbps"]) == (10, 10.0, 4.0, 0.0)
     assert (second["infer_ms_p50"], second["infer_ms_p99"]) == (5.0, 96.0)
     assert (second["version"], second["sampling_hz"], second["uplink_bytes"]) == (4, 0.5, 1500)
+    assert (first["skipped"], second["skipped"]) == (0, 3)
     assert second["model_age_s"] is None
 
 

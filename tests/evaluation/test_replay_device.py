@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from ams_common.iou import confusion_matrix, mean_iou
 from ams_common.layout import weights_digest
 from ams_common.link_speed import SHARE
 from ams_common.messages import FrameBatch
+from ams_edge import frame_filter
 from ams_edge.encoder import BatchEncoder
 from ams_edge.link_plan import MOST_STRETCHED
 from ams_edge.sampler import Sample
@@ -93,6 +95,21 @@ def test_the_teacher_sees_each_sample_once_and_all_bytes_are_counted() -> None:
     for each in on.journal.transfers:
         assert each.wire_bytes > each.payload_bytes
     assert {each.direction for each in transfers(on, "frames")} == {"up"}
+
+
+def test_a_device_skips_what_its_model_knows_once_it_has_learnt_the_frame_sent_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_filter, "SETTLING_S", 10.0)
+    teacher = ColourTeacher()
+    on = stage(teacher=teacher, steps=1, network=NetworkConfig(skip_below=1.0, longest_skip_s=8.0))
+    for _ in adaptation.label(on):
+        pass
+    labelled_s = np.array(teacher.capture_times_s)
+    assert np.diff(labelled_s[labelled_s < 10]).max() < 1.5
+    learnt_s = np.array([update.newest_capture_s for update in on.journal.updates])
+    for earlier_s, later_s in itertools.pairwise(labelled_s):
+        known = earlier_s >= 10 and earlier_s in learnt_s
+        assert (later_s - earlier_s >= 7.5) == known, (earlier_s, later_s)
+    assert len(labelled_s) < SECONDS - 10
 
 
 def test_only_scored_frames_are_shown_and_the_others_still_teach() -> None:

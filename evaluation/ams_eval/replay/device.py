@@ -10,6 +10,7 @@ from ams_common.model_file import StoredModel
 from ams_common.snapshot_codec import encode_snapshot
 from ams_common.wire import server_message_from_proto, server_message_to_proto
 from ams_edge.frame import Frame
+from ams_edge.frame_filter import View
 from ams_edge.patcher import Patcher
 from ams_edge.providers import choose_backend
 from ams_edge.swap import ModelSlot
@@ -87,7 +88,7 @@ class ReplayDevice:
         self._latency = surroundings.latency
         self._journal = surroundings.journal
         self._profile = surroundings.profile
-        self._newest_capture_s: float | None = None
+        self._newest_capture_us: int | None = None
         self._still = StillDevice(starting_state(model), surroundings)
         with self._profile.part(MODELS):
             self._still.patcher.prepare_updates()
@@ -124,7 +125,11 @@ class ReplayDevice:
     def learn(self, frame: Frame) -> None:
         """Sample the next frame if one is due, and send a batch if its interval is over."""
         self._timeline.run_until(frame.capture_time_s)
-        self._uplink.offer(frame)
+        self._uplink.offer(frame, lambda: View(labels=self._still.labels(frame), learnt_us=self._newest_capture_us))
+
+    @property
+    def _newest_capture_s(self) -> float | None:
+        return None if self._newest_capture_us is None else self._newest_capture_us / 1e6
 
     def _backlog(self) -> int:
         return self._downlink.backlog + self._flights.late
@@ -185,7 +190,7 @@ class ReplayDevice:
             applied, _ = self._timeline.clock.time(lambda: self._still.patcher.apply(update))
         after = self._still.patcher.state
         assert after is not None
-        self._newest_capture_s = update.newest_capture_time_us / 1e6
+        self._newest_capture_us = update.newest_capture_time_us
         self._journal.applied(self._book.record(update, arrived_s=arrived_s, before=before.vector, after=after.vector))
         self._uplink.send(applied)
 

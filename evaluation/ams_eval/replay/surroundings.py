@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ams_common.video_formats import VideoCodec
+from ams_edge.frame_filter import FilterConfig
 from ams_edge.runtime_config import RuntimeConfig
 from ams_eval.profile import Profile
 from ams_eval.replay.journal import Journal
@@ -22,6 +23,8 @@ class Surroundings:
     latency: Latency
     video_codec: VideoCodec
     """Of the frames that the device sends."""
+    frame_filter: FilterConfig
+    """Which of the frames that the server asks for it sends."""
     runtime: RuntimeConfig
     """How the device runs its model."""
     torch_student: TorchStudent | None = None

@@ -13,6 +13,7 @@ from ams_common.session.outbox import BatchOutbox
 from ams_common.wire import client_message_from_proto, client_message_to_proto
 from ams_edge.encoder import BatchEncoder, agreed_codec
 from ams_edge.frame import Frame
+from ams_edge.frame_filter import View
 from ams_edge.link import LinkConfig
 from ams_edge.link_plan import as_carried
 from ams_edge.sampler import Sample, Sampler
@@ -51,7 +52,7 @@ class Uplink:
         self._surroundings = surroundings
         self._book = book
         self._control = control
-        self._sampler = Sampler(control)
+        self._sampler = Sampler(control, surroundings.frame_filter)
         self._outbox = BatchOutbox(LinkConfig.model_fields["outbox_s"].default)
         self._encoder = BatchEncoder()
         self._encoder_free_s = 0.0
@@ -69,11 +70,11 @@ class Uplink:
         """Sample as `control` asks for, from the next frame on."""
         self._control = control
 
-    def offer(self, frame: Frame) -> None:
-        """Sample `frame` if one is due, and send a batch if its interval is over."""
+    def offer(self, frame: Frame, look: Callable[[], View]) -> None:
+        """Sample `frame` if one is due and is worth it by what `look` returns, and send a batch if its interval is over."""
         control = as_carried(self._control, self._speed.usable_bps(0, self._flights.waiting) or math.inf)
         self._sampler.set_control(control)
-        self._sampler.offer(frame)
+        self._sampler.offer(frame, look)
         samples = self._sampler.cut(frame.capture_time_s)
         if samples is not None:
             self._encode(samples, frame.capture_time_s, control.batch_bytes)

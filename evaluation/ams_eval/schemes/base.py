@@ -77,6 +77,7 @@ class Stage:
             link=parse_link(self.network.link),
             latency=parse_latency(self.network.latency),
             video_codec=self.network.video_codec,
+            frame_filter=self.network,
             runtime=self.runtime,
             torch_student=TorchStudent(self.trainer()) if self.runtime.inference == "torch" else None,
             journal=self.journal,
