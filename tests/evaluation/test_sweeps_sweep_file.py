@@ -141,7 +141,7 @@ READY: dict[str, tuple[int, Callable[[Point], bool]]] = {
     "freshness": (9, lambda point: point.config.latency == "none" or point.config.update_interval_s == 10),
     "jit_table2": (6, lambda point: point.config.student == "jitnet"),
     "jit_ablation": (13, lambda point: point.config.jit_accuracy == 0.8),
-    "uplink": (23, lambda point: (point.config.uplink_kbps > 0) == (point.scheme == "ams")),
+    "uplink": (29, lambda point: (point.config.uplink_kbps > 0) == (point.scheme == "ams")),
 }
 
 
