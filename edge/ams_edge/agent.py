@@ -82,7 +82,7 @@ class Agent:
             events=self._events,
             clock=self._clock,
         )
-        self._sampler = Sampler(config=settings)
+        self._sampler = Sampler(frame_filter=settings)
         self._encoder = EncoderWorker(self._conversation.send_batch, self._clock)
         self._sinks: tuple[Sink, ...] = ()
         self._sampling_hz = 0.0

@@ -243,6 +243,7 @@ class Conversation:
                 if self._problem is None or event.reason != self._problem.reason:
                     _log.warning("%s; %s", event.reason, self._model_state)
                 self._events.write("disconnected", reason=event.reason)
+                self._statistics.stream_ended()
             case BatchTaken():
                 self._statistics.batch_taken(event.batch_id)
 

@@ -2,10 +2,11 @@
 
 The server asks for frames by what the teacher says of those that came. In front of a fixed camera many of them show what the
 last one did. The device sees that without a teacher, for no more than a comparison of two label maps: it labels every frame
-anyway. What it has never learnt it does not see. So it judges only after a while, only once it has learnt from the frame sent
-last, and never for long; where it has changed its mind about the same scene since, that counts as a change too.
+anyway. What it has never learnt it does not see. So it judges only after a while, only beside a frame that it has learnt from,
+and never for long; where it has changed its mind about the same scene since, that counts as a change too.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,18 +17,20 @@ from ams_common.classes import UInt8Array
 from ams_common.settings import PartConfig
 
 SETTLING_S = 60.0
-"""From the first frame on all are sent for so long. A student in front of an indoor camera that judged at once did not see the
-people whom it had not learnt yet: 45 instead of 71 % mIoU in the first 20 s."""
+"""All frames are sent for so long from the first update on, of this process or of a new connection. A student in front of an
+indoor camera that judged at once did not see the people whom it had not learnt: 45 instead of 71 % mIoU in the first 20 s."""
+SENT_KEPT = 64
+"""Label maps that are kept at most: of the frames that were sent and not learnt yet, and of one that was."""
 
 
 class FilterConfig(PartConfig):
     """Which of the frames that the server asks for are sent."""
 
     skip_below: float = Field(default=0.0, ge=0, le=1)
-    """After the first minute skip frames whose labels, by this device's model, differ from those of the frame sent last in less
-    than this share of the pixels, once the model has learnt from that one; 0 skips none. 0.08 suits a fixed camera."""
+    """After the first minute skip frames whose labels, by this device's model, differ in less than this share of the pixels
+    from those of the newest frame that it has learnt from; 0 skips none. 0.08 suits a fixed camera."""
     longest_skip_s: float = Field(default=30.0, gt=0, le=3600)
-    """Seconds of capture time after which a frame is sent in any case."""
+    """Seconds of capture time after which the next frame that is due is sent in any case, give or take half a period."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +40,7 @@ class View:
     labels: UInt8Array
     """uint8 [height, width] at the student's size."""
     learnt_us: int | None
-    """Capture time of the newest frame that the model has learnt from; None where that is not known."""
+    """Capture time of the newest frame that the model has learnt from; None where it has not learnt on this stream."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,37 +50,53 @@ class _Sent:
 
 
 class FrameFilter:
-    """Remembers what the model saw in the frame sent last. Belongs to one thread."""
+    """Remembers what the model saw in the frames sent lately. Belongs to one thread."""
 
     def __init__(self, config: FilterConfig) -> None:
         self._config = config
-        self._first_us: int | None = None
-        self._sent: _Sent | None = None
+        self._since_us: int | None = None
+        """Capture time since which the model has been learning; None while it is not."""
+        self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
+        """From the newest one on that the model has learnt from, as far as it is known."""
 
-    def skips(self, capture_time_us: int, look: Callable[[], View]) -> bool:
+    def skips(self, capture_time_us: int, period_s: float, look: Callable[[], View]) -> bool:
         """Tell whether the frame of `capture_time_us` need not be sent; one that is sent is what later ones are compared with.
 
-        `look` is called for what the model says of it, where that matters.
+        The next frame is due after `period_s`. `look` is called for what the model says of this one, where that matters.
         """
         if not self._config.skip_below:
             return False
-        if self._first_us is None:
-            self._first_us = capture_time_us
-        if capture_time_us - self._first_us < 1e6 * SETTLING_S:
-            return False
         view = look()
-        if self._is_known(capture_time_us, view):
+        if self._is_known(capture_time_us, period_s, view):
             return True
-        self._sent = _Sent(capture_time_us=capture_time_us, labels=view.labels.copy())
+        self._sent.append(_Sent(capture_time_us=capture_time_us, labels=view.labels.copy()))
         return False
 
-    def _is_known(self, capture_time_us: int, view: View) -> bool:
-        sent = self._sent
-        if sent is None or view.learnt_us is None or view.learnt_us < sent.capture_time_us:
+    def _is_known(self, capture_time_us: int, period_s: float, view: View) -> bool:
+        learnt = self._newest_learnt(view.learnt_us)
+        if not self._has_settled(capture_time_us, view.learnt_us) or learnt is None:
             return False
-        if capture_time_us - sent.capture_time_us >= 1e6 * self._config.longest_skip_s:
+        silent_s = (capture_time_us - self._sent[-1].capture_time_us) / 1e6
+        if silent_s + period_s / 2 > self._config.longest_skip_s:
             return False
-        return changed_share(sent.labels, view.labels) < self._config.skip_below
+        return changed_share(learnt.labels, view.labels) < self._config.skip_below
+
+    def _has_settled(self, capture_time_us: int, learnt_us: int | None) -> bool:
+        if learnt_us is None:
+            self._since_us = None
+            return False
+        if self._since_us is None:
+            self._since_us = capture_time_us
+        return capture_time_us - self._since_us >= 1e6 * SETTLING_S
+
+    def _newest_learnt(self, learnt_us: int | None) -> _Sent | None:
+        """Return the newest frame sent that the model has learnt from; those that came after it may be on their way still."""
+        if learnt_us is None:
+            return None
+        while len(self._sent) > 1 and self._sent[1].capture_time_us <= learnt_us:
+            self._sent.popleft()
+        oldest = self._sent[0] if self._sent else None
+        return oldest if oldest is not None and oldest.capture_time_us <= learnt_us else None
 
 
 def changed_share(previous: UInt8Array, current: UInt8Array) -> float:

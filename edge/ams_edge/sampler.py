@@ -29,14 +29,14 @@ class Sample:
 class Sampler:
     """Keeps samples between two batches. One thread offers and cuts; `set_control` may be called from any other."""
 
-    def __init__(self, control: Control | None = None, config: FilterConfig | None = None) -> None:
+    def __init__(self, control: Control | None = None, frame_filter: FilterConfig | None = None) -> None:
         """Start with what the server asked for; None keeps nothing until `set_control`. By default no frame is skipped."""
         self._control = control
-        self._filter = FrameFilter(config or FilterConfig())
+        self._filter = FrameFilter(frame_filter or FilterConfig())
         self._samples: list[Sample] = []
         self._offered_s = -math.inf
         self._due_s = -math.inf
-        self._kept_s = -math.inf
+        self._chosen_s = -math.inf
         self._cut_s: float | None = None
         self.dropped = 0
         """Samples that were thrown away: to make room for newer ones, or because the server asked for another size."""
@@ -53,22 +53,25 @@ class Sampler:
         `look` returns what the device's model says of the frame; None where there is no model yet.
         """
         control = self._control
-        if control is None or not control.sampling_hz > 0 or not self._is_due(frame.capture_time_s, self._period_s(control)):
+        if control is None or not control.sampling_hz > 0:
             return False
-        if look is not None and self._filter.skips(frame.capture_time_us, look):
+        period_s = self._period_s(control)
+        if not self._is_due(frame.capture_time_s, period_s):
+            return False
+        self._chosen_s = frame.capture_time_s
+        if look is not None and self._filter.skips(frame.capture_time_us, period_s, look):
             self.skipped += 1
             return False
         image = frame.rgb(*_sample_size(control, frame))
         self._make_room_for(image)
         self._samples.append(Sample(image=image, capture_time_us=frame.capture_time_us))
-        self._kept_s = frame.capture_time_s
         return True
 
     def cut(self, capture_time_s: float) -> list[Sample] | None:
         """Return the samples of a batch interval that is over at `capture_time_s`, that of the frame offered last; else None.
 
-        Oldest first. An interval ends with the sample nearest to its end, so that this one need not wait; one without a sample
-        goes on until there is one. Intervals follow each other without gaps, and so hold on average.
+        Oldest first. An interval ends with the due frame nearest to its end, so that this one need not wait; one without a
+        sample goes on until there is one. Intervals follow each other without gaps, and so hold on average.
         """
         control = self._control
         if control is None or not self._samples or not self._is_over(capture_time_s, control):
@@ -103,7 +106,7 @@ class Sampler:
         interval_s = control.batch_interval_s
         due_s = self._cut_s + interval_s
         half_gap_s = min(interval_s, _period_s(control)) / 2
-        if time_s < (due_s - half_gap_s if time_s == self._kept_s else due_s + half_gap_s):
+        if time_s < (due_s - half_gap_s if time_s == self._chosen_s else due_s + half_gap_s):
             return False
         self._cut_s = due_s if time_s - due_s < interval_s else time_s
         return True

@@ -62,6 +62,8 @@ class Statistics:
         self._reported = self._logged = Totals(clock.now_s(), 0, 0, 0)
         self._ways = WayTimer(clock)
         self._learnt_us: int | None = None
+        self._learnt_on_stream_us: int | None = None
+        self._skipped = 0
         self._ages_s: deque[float] = deque(maxlen=RECENT_AGES)
 
     def count_frame(self, infer_ms: float) -> None:
@@ -76,6 +78,7 @@ class Statistics:
 
         `skipped`, `uplink_bytes` and `downlink_bytes` are totals since the start.
         """
+        self._skipped = skipped
         totals = Totals(self._clock.now_s(), self._frames, uplink_bytes, downlink_bytes)
         if totals.time_s - self._reported.time_s < REPORT_S or not self._infer_ms:
             return
@@ -110,6 +113,8 @@ class Statistics:
     def summary(self) -> str:
         """What happened since the start, in a few words (inference thread)."""
         text = f"{self._frames} frames were labelled, {self._updates} updates applied"
+        if self._skipped:
+            text += f", {self._skipped} frames not sent because the model knew them"
         if not self._ages_s:
             return text
         mean_s, p95_s = np.mean(self._ages_s), np.quantile(self._ages_s, 0.95)
@@ -142,12 +147,12 @@ class Statistics:
     def applied(self, applied: Applied, update: Update | None) -> None:
         """Note a version that runs now (patcher thread); `update` is None for a whole model."""
         if update is None:
-            self._learnt_us = None
+            self._learnt_us = self._learnt_on_stream_us = None
             _log.info("version %d runs", applied.version)
             self._events.write("model", version=applied.version, build_ms=round(applied.build_time_ms, 3))
             return
         way = self._ways.way_of(update)
-        self._learnt_us = None if way is None else update.newest_capture_time_us
+        self._learnt_us = self._learnt_on_stream_us = None if way is None else update.newest_capture_time_us
         self._updates += 1
         late = "" if way is None else f", {way.total_s:.2f} s after the newest frame learnt"
         _log.info("version %d runs: %d parameters in %d bytes%s", applied.version, update.changed, len(update.payload), late)
@@ -165,8 +170,16 @@ class Statistics:
 
     @property
     def learnt_us(self) -> int | None:
-        """Capture time of the newest frame that the running model has learnt from; None while that is not known."""
-        return self._learnt_us
+        """Capture time of the newest frame that the running model has learnt from (inference thread).
+
+        None while that is not known, and from the end of a stream to the first update of the next: the server may have lost
+        the frames that it had.
+        """
+        return self._learnt_on_stream_us
+
+    def stream_ended(self) -> None:
+        """Note that the connection was lost (link thread)."""
+        self._learnt_on_stream_us = None
 
     def model_age_s(self, capture_time_us: int) -> float | None:
         """Return the capture time now less that of the newest frame learnt; None while that is not known (inference thread)."""

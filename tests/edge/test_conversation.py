@@ -106,6 +106,13 @@ def test_a_first_model_that_cannot_run_here_leaves_nothing_to_wait_for(converse:
         conversation.check()
 
 
+def test_with_the_stream_ends_what_the_model_has_learnt_on_it(converse: Callable[..., Conversation]) -> None:
+    conversation = converse()
+    conversation._statistics._learnt_on_stream_us = 5_000_000
+    conversation._on_event(Disconnected(reason="server cannot be reached"))
+    assert conversation._statistics.learnt_us is None
+
+
 def test_what_the_server_refuses_is_told_once(
     converse: Callable[..., Conversation], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

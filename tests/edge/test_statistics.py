@@ -159,6 +159,25 @@ def test_the_summary_and_the_line_for_a_person_tell_the_model_age(counting: Coun
     assert "1.0 frames/s, up 0 kbit/s, down 0 kbit/s, version 4, model age 12.0 s" in caplog.messages
 
 
+def test_frames_that_were_not_sent_are_in_the_summary(counting: Counting) -> None:
+    counting.frames(1)
+    counting.report(skipped=7)
+    assert counting.statistics.summary.endswith(" updates applied, 7 frames not sent because the model knew them")
+
+
+def test_what_was_learnt_counts_for_the_stream_that_brought_it(counting: Counting) -> None:
+    sent(counting, 3)
+    counting.statistics.applied(APPLIED, update(3))
+    assert counting.statistics.learnt_us == 2_000_000
+    counting.statistics.stream_ended()
+    assert counting.statistics.learnt_us is None
+    assert counting.statistics.model_age_s(7_500_000) == 5.5
+    counting.statistics.applied(APPLIED, update(3))
+    assert counting.statistics.learnt_us == 2_000_000
+    counting.statistics.applied(APPLIED, None)
+    assert counting.statistics.learnt_us is None
+
+
 def test_a_whole_model_is_no_swap(counting: Counting) -> None:
     counting.statistics.applied(APPLIED, None)
     assert counting.events("model")[0]["version"] == 5
