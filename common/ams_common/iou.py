@@ -1,4 +1,4 @@
-"""Intersection over union from confusion matrices.
+"""Intersection over union from confusion matrices, and how much two label maps differ.
 
 Shapes: C classes. A confusion matrix is int64 [C, C]: rows are the reference, columns the prediction, in pixels. Matrices of
 several frames may be added before their IoU is taken.
@@ -7,7 +7,7 @@ several frames may be added before their IoU is taken.
 import numpy as np
 import numpy.typing as npt
 
-from ams_common.classes import UInt8Array
+from ams_common.classes import IGNORE, UInt8Array
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
@@ -46,3 +46,10 @@ def mean_iou(matrix: Int64Array) -> float:
     values = class_iou(matrix)
     occurring = values[~np.isnan(values)]
     return float(occurring.mean()) if occurring.size else float("nan")
+
+
+def changed_share(previous: UInt8Array, current: UInt8Array) -> float | None:
+    """Return the share of the pixels labelled in both maps, uint8 of the same shape, whose label differs; None without any."""
+    matrix = confusion_matrix(previous, current, IGNORE)
+    count = int(matrix.sum())
+    return (count - int(matrix.trace())) / count if count else None

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from pydantic import Field
 
 from ams_common.classes import UInt8Array
+from ams_common.iou import changed_share
 from ams_common.settings import PartConfig
 
 SETTLING_S = 60.0
@@ -73,34 +73,22 @@ class FrameFilter:
         return False
 
     def _is_known(self, capture_time_us: int, period_s: float, view: View) -> bool:
-        learnt = self._newest_learnt(view.learnt_us)
-        if not self._has_settled(capture_time_us, view.learnt_us) or learnt is None:
-            return False
-        silent_s = (capture_time_us - self._sent[-1].capture_time_us) / 1e6
-        if silent_s + period_s / 2 > self._config.longest_skip_s:
-            return False
-        return changed_share(learnt.labels, view.labels) < self._config.skip_below
-
-    def _has_settled(self, capture_time_us: int, learnt_us: int | None) -> bool:
-        if learnt_us is None:
+        if view.learnt_us is None:
             self._since_us = None
             return False
         if self._since_us is None:
             self._since_us = capture_time_us
-        return capture_time_us - self._since_us >= 1e6 * SETTLING_S
+        learnt = self._newest_until(view.learnt_us)
+        if learnt is None or capture_time_us - self._since_us < 1e6 * SETTLING_S:
+            return False
+        silent_s = (capture_time_us - self._sent[-1].capture_time_us) / 1e6
+        if silent_s + period_s / 2 > self._config.longest_skip_s or learnt.labels.shape != view.labels.shape:
+            return False
+        share = changed_share(learnt.labels, view.labels)
+        return share is not None and share < self._config.skip_below
 
-    def _newest_learnt(self, learnt_us: int | None) -> _Sent | None:
+    def _newest_until(self, learnt_us: int) -> _Sent | None:
         """Return the newest frame sent that the model has learnt from; those that came after it may be on their way still."""
-        if learnt_us is None:
-            return None
         while len(self._sent) > 1 and self._sent[1].capture_time_us <= learnt_us:
             self._sent.popleft()
-        oldest = self._sent[0] if self._sent else None
-        return oldest if oldest is not None and oldest.capture_time_us <= learnt_us else None
-
-
-def changed_share(previous: UInt8Array, current: UInt8Array) -> float:
-    """Return the share of the pixels of two label maps, uint8 [H, W], whose label differs; 1.0 for maps of different sizes."""
-    if previous.shape != current.shape:
-        return 1.0
-    return np.count_nonzero(previous != current) / current.size
+        return self._sent[0] if self._sent and self._sent[0].capture_time_us <= learnt_us else None

@@ -1,7 +1,10 @@
 """Adaptive sampling rate: as many frames a second as the labels change (section 3.2 of the paper), or as there is to learn.
 
-phi compares the teacher's labels of two consecutive sampled frames; the rate follows its mean. With the rule "error" it follows
-what the student gets wrong in frames that it has not learnt from yet (`ams_server.learners.novelty`).
+phi compares the teacher's labels of two consecutive sampled frames; the rate follows its mean. In the paper phi is the task's
+loss of one as a prediction of the other. For hard labels that is the share of the pixels that changed: the cross-entropy of a
+hard prediction is finite only when smoothed, and with any smoothing e it is log((1 - e) (C - 1) / e) times this share plus a
+constant, the same signal, whose scale and offset belong to the gain and the target. With the rule "error" the rate follows what
+the student gets wrong in frames that it has not learnt from yet (`ams_server.learners.novelty`).
 """
 
 import math
@@ -11,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ams_common.classes import IGNORE, UInt8Array
-from ams_common.iou import confusion_matrix, mean_iou
+from ams_common.iou import changed_share, confusion_matrix, mean_iou
 from ams_common.settings import PartConfig
 from ams_server.state import State, numbers
 
@@ -138,18 +141,6 @@ class SamplingController:
         by_loss = config.sampling_rule == "loss"
         gain_hz = config.sampling_gain_hz or (LOSS_GAIN_HZ if by_loss else ERROR_GAIN_HZ)
         return gain_hz * (mean_phi - (config.sampling_target or (LOSS_TARGET if by_loss else ERROR_TARGET)))
-
-
-def changed_share(previous: UInt8Array, current: UInt8Array) -> float | None:
-    """Return the share of the pixels labelled in both maps (uint8 [H, W]) whose label differs; None where there are none.
-
-    This is the paper's phi, the task's loss of `current` as a prediction of `previous`, for hard labels. The cross-entropy of a
-    hard prediction is finite only when smoothed, and with any smoothing e it is log((1 - e) (C - 1) / e) times this share plus
-    a constant: the same signal, whose scale and offset belong to the gain and the target.
-    """
-    matrix = confusion_matrix(previous, current, IGNORE)
-    count = int(matrix.sum())
-    return 1 - int(matrix.trace()) / count if count else None
 
 
 def label_similarity(previous: UInt8Array, current: UInt8Array) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ams_common.iou import class_iou, confusion_matrix, mean_iou
+from ams_common.iou import changed_share, class_iou, confusion_matrix, mean_iou
 
 
 def naive_matrix(reference: list[int], predicted: list[int], classes: int) -> list[list[int]]:
@@ -59,3 +59,16 @@ def test_no_pixels_have_no_iou() -> None:
     empty = confusion_matrix(np.full(9, 255, np.uint8), np.zeros(9, np.uint8), 3)
     assert np.isnan(class_iou(empty)).all()
     assert math.isnan(mean_iou(empty))
+
+
+def test_changed_share_counts_pixels_labelled_in_both() -> None:
+    previous = np.array([[0, 1, 2, 255], [3, 3, 255, 0]], np.uint8)
+    current = np.array([[0, 1, 1, 4], [3, 255, 255, 1]], np.uint8)
+    # Labelled in both: 0-0, 1-1, 2-1, 3-3, 0-1.
+    assert changed_share(previous, current) == pytest.approx(2 / 5)
+    assert changed_share(previous, previous) == 0
+    assert changed_share(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8)) == 1
+
+
+def test_maps_without_a_common_label_have_no_share() -> None:
+    assert changed_share(np.full((2, 2), 255, np.uint8), np.zeros((2, 2), np.uint8)) is None

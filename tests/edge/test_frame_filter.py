@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ams_common.classes import UInt8Array
-from ams_edge.frame_filter import SENT_KEPT, SETTLING_S, FilterConfig, FrameFilter, View, changed_share
+from ams_edge.frame_filter import SENT_KEPT, SETTLING_S, FilterConfig, FrameFilter, View
 
 LABELS = np.zeros((10, 10), np.uint8)
 LATER_S = 10_000.0
@@ -131,10 +131,10 @@ def test_few_label_maps_are_kept_while_nothing_is_learnt() -> None:
     assert len(filtering.filter._sent) == SENT_KEPT
 
 
-def test_the_share_that_changed() -> None:
-    assert changed_share(LABELS, labels_with(25)) == 0.25
-    assert changed_share(LABELS, LABELS) == 0.0
-    assert changed_share(LABELS, np.zeros((10, 12), np.uint8)) == 1.0
+def test_labels_of_another_size_are_not_compared() -> None:
+    filtering = settled(skip_below=1.0)
+    larger = View(labels=np.zeros((10, 12), np.uint8), learnt_us=round(1e6 * LATER_S))
+    assert not filtering.filter.skips(1_000_000, 1.0, lambda: larger)
 
 
 @pytest.mark.parametrize("changes", [{"skip_below": -0.1}, {"skip_below": 1.1}, {"longest_skip_s": 0}, {"longest_skip_s": 1e9}])

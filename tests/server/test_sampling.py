@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from ams_common.classes import UInt8Array
-from ams_server.sampling import SamplingConfig, SamplingController, changed_share, label_similarity
+from ams_server.sampling import SamplingConfig, SamplingController, label_similarity
 
 
 def maps_with_share(changed: int) -> tuple[UInt8Array, UInt8Array]:
@@ -16,15 +16,6 @@ def maps_with_share(changed: int) -> tuple[UInt8Array, UInt8Array]:
 
 def controller(**settings: float | str) -> SamplingController:
     return SamplingController(SamplingConfig.model_validate(settings))
-
-
-def test_changed_share_counts_pixels_labelled_in_both() -> None:
-    previous = np.array([[0, 1, 2, 255], [3, 3, 255, 0]], np.uint8)
-    current = np.array([[0, 1, 1, 4], [3, 255, 255, 1]], np.uint8)
-    # Labelled in both: 0-0, 1-1, 2-1, 3-3, 0-1.
-    assert changed_share(previous, current) == pytest.approx(2 / 5)
-    assert changed_share(previous, previous) == 0
-    assert changed_share(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8)) == 1
 
 
 def test_label_similarity_is_the_mean_iou_of_pixels_labelled_in_both() -> None:

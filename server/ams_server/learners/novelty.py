@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ams_common.classes import UInt8Array
+from ams_common.iou import changed_share
 from ams_server.buffer import TrainingBuffer, TrainingSample
 from ams_server.learners.prediction import student_labels
-from ams_server.sampling import changed_share
 from ams_server.trainer import Trainer
 
 LEARNT_FRAMES = 5
