@@ -35,6 +35,7 @@ from ams_common.errors import CodecError
 from ams_common.layout import Float32Array, ParameterLayout
 from ams_common.quantiser import LEAST_STEP, MOST_STEP, MULTIPLES, Changes, Quantised, changes_of, moved, quantise
 from ams_common.rans import MOST_LANES, SEED_BITS, Int64Array, RansReader, RansWriter
+from ams_common.rate_distortion import bits_of_changes
 from ams_common.sparse_update import NO_PLAN, EncodingPlan, SparseUpdate, check_vectors
 
 _HEADER = struct.Struct("<HHBB")
@@ -64,9 +65,9 @@ class DeltaRans:
     def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan = NO_PLAN) -> bytes:
         """See UpdateCodec."""
         check_vectors(self._layout, base, target)
-        changes = changes_of(self._layout, base, target, indices, plan)
+        changes = changes_of(self._layout, self._rows, base, target, indices, plan)
         if plan.limit_bytes is None:
-            return self._pack(quantise(changes, changes.finest_step))
+            return self._pack(self._quantised(changes, changes.finest_step))
         return self._within(changes, plan.limit_bytes)
 
     def decode(self, payload: bytes, base: Float32Array) -> SparseUpdate:
@@ -97,11 +98,11 @@ class DeltaRans:
     def _within(self, changes: Changes, limit_bytes: int) -> bytes:
         """Return the update with about the smallest step, not below the finest, that has at most `limit_bytes`."""
         coarsest = max(changes.finest_step, 4 * float((changes.peaks / changes.scales).max(initial=0)))
-        best = self._pack(quantise(changes, coarsest))
+        best = self._pack(self._quantised(changes, coarsest))
         aim_bytes = float(limit_bytes)
         for _ in range(_ATTEMPTS):
             step = self._step_for(changes, aim_bytes, coarsest)
-            payload = self._pack(quantise(changes, step))
+            payload = self._pack(self._quantised(changes, step))
             if len(best) < len(payload) <= limit_bytes:
                 best = payload
             if (step <= changes.finest_step and len(payload) <= limit_bytes) or _CLOSE * limit_bytes <= len(best):
@@ -121,11 +122,18 @@ class DeltaRans:
         return high
 
     def _estimated_bytes(self, changes: Changes, step: float) -> float:
-        quantised = quantise(changes, step)
+        quantised = self._quantised(changes, step)
         return estimated_bits(self._rows, self._counts(quantised), np.abs(quantised.levels)) / 8
 
+    def _quantised(self, changes: Changes, step: float) -> Quantised:
+        nearest = quantise(changes, step)
+        if not changes.bit_price:
+            return nearest
+        bits = bits_of_changes(self._rows, changes.rows, self._counts(nearest), np.abs(nearest.levels))
+        return quantise(changes, step, bits)
+
     def _counts(self, quantised: Quantised) -> Int64Array:
-        return np.bincount(self._rows.of(quantised.indices), minlength=len(self._rows.lengths))
+        return np.bincount(quantised.rows, minlength=len(self._rows.lengths))
 
     def _pack(self, quantised: Quantised) -> bytes:
         rows, counts, sizes = self._rows, self._counts(quantised), np.abs(quantised.levels)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ams_common.delta_rows import LARGEST_LEVEL, OFFSETS
+from ams_common.delta_rows import LARGEST_LEVEL, OFFSETS, Rows
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, ParameterLayout
 from ams_common.rans import Int64Array
+from ams_common.rate_distortion import ChangeBits, cheapest_levels
 from ams_common.sparse_update import EncodingPlan
 
 Float64Array = npt.NDArray[np.float64]
@@ -37,6 +38,8 @@ class Changes:
     """int64 [k], increasing."""
     values: Float32Array
     """float32 [k]."""
+    rows: Int64Array
+    """int64 [k]: row of each."""
     tensors: Int64Array
     """int64 [k]: tensor of each."""
     finest_step: float
@@ -47,6 +50,8 @@ class Changes:
     """float64 [T]: the largest change of each tensor."""
     round_up: Float32Array
     """float32 [T]: what is added to a change, in steps, before it is rounded down."""
+    bit_price: float
+    """Squared steps of error that a bit is worth, 0 for none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,8 @@ class Quantised:
     """int64 [T]: each tensor's step."""
     indices: Int64Array
     """int64 [n], increasing."""
+    rows: Int64Array
+    """int64 [n]: row of each."""
     tensors: Int64Array
     """int64 [n]: tensor of each."""
     levels: Int64Array
@@ -66,9 +73,9 @@ class Quantised:
 
 
 def changes_of(
-    layout: ParameterLayout, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan
+    layout: ParameterLayout, rows: Rows, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan
 ) -> Changes:
-    """Return the changes from `base` to `target`, float32 [P], at `indices`.
+    """Return the changes from `base` to `target`, float32 [P], at `indices`, of a layout and its rows.
 
     Raises:
         ModelError: a change is not finite, or the plan does not fit the layout.
@@ -77,7 +84,8 @@ def changes_of(
         values = target[indices] - base[indices]
     if not np.isfinite(values).all():
         raise ModelError(f"a parameter or its change is {values[~np.isfinite(values)][0]}: training has diverged")
-    tensors = np.searchsorted(layout.offsets, indices, side="right") - 1
+    rows_of = rows.of(indices)
+    tensors = rows.tensors[rows_of]
     trained = np.array([tensor.trainable for tensor in layout.tensors], np.bool_)
     finest_step = plan.step or _default_step(values[trained[tensors]])
     given = np.ones(len(trained), np.float32) if plan.step_scales is None else plan.step_scales
@@ -87,17 +95,19 @@ def changes_of(
     return Changes(
         indices=indices,
         values=values,
+        rows=rows_of,
         tensors=tensors,
         finest_step=finest_step,
         scales=np.clip(np.where(trained, given, statistics), _LEAST_SCALE, _MOST_SCALE).astype(np.float32),
         peaks=_peaks(values, tensors, len(trained)),
         # A statistic moves towards its target but never beyond: a variance stays positive.
         round_up=np.where(trained, 1 - plan.dead_zone, 0.0).astype(np.float32),
+        bit_price=plan.bit_price,
     )
 
 
-def quantise(changes: Changes, step: float) -> Quantised:
-    """Return `changes` in whole steps, where the update's step is about `step`.
+def quantise(changes: Changes, step: float, bits: ChangeBits | None = None) -> Quantised:
+    """Return `changes` in whole steps, where the update's step is about `step`; trained weights at the price of `bits`, if any.
 
     Raises:
         ModelError: a change is more than can be expressed.
@@ -105,10 +115,13 @@ def quantise(changes: Changes, step: float) -> Quantised:
     rounded = rounded_step(step)
     offsets = _offsets(changes, rounded)
     steps = rounded * MULTIPLES[offsets]
-    sizes = np.floor(np.abs(changes.values) / steps[changes.tensors] + changes.round_up[changes.tensors])
+    wanted, round_up = np.abs(changes.values) / steps[changes.tensors], changes.round_up[changes.tensors]
+    sizes = np.floor(wanted + round_up)
+    if bits is not None:
+        sizes = np.where(round_up > 0, cheapest_levels(wanted, bits, changes.bit_price), sizes)
     kept = np.flatnonzero(sizes)
     signed = np.where(changes.values[kept] < 0, -sizes[kept], sizes[kept]).astype(np.int64)
-    return Quantised(rounded, offsets, changes.indices[kept], changes.tensors[kept], signed)
+    return Quantised(rounded, offsets, changes.indices[kept], changes.rows[kept], changes.tensors[kept], signed)
 
 
 def rounded_step(step: float) -> np.float32:

@@ -35,6 +35,9 @@ class EncodingPlan:
     """float32 [T], positive: each tensor's step relative to `step`; None for all alike."""
     dead_zone: float = 0.5
     """Part of a step, up to 1, below which a change is not sent."""
+    bit_price: float = 0.0
+    """Squared steps of error that a bit is worth: changes are rounded so that error and bits are least together, whatever the
+    dead zone; 0 for rounding by the dead zone alone."""
     limit_bytes: int | None = None
     """Bytes that the update may have; steps become as coarse as that needs, up to no change at all, which takes a
     header of some tens of bytes all the same. None for no limit."""

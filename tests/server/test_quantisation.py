@@ -19,10 +19,10 @@ LAYOUT = ParameterLayout(
 
 def test_steep_tensors_have_fine_steps_and_flat_ones_coarse_steps() -> None:
     squares = np.array([1e-4, 16e-4, 0.0], np.float32)
-    plan = encoding_plan(QuantiserConfig(), LAYOUT, squares, usual_change=5e-3, limit_bytes=700)
+    plan = encoding_plan(QuantiserConfig(bit_price=0.1), LAYOUT, squares, usual_change=5e-3, limit_bytes=700)
     assert plan.step_scales == pytest.approx([1, 0.5, 4, 1], rel=0.01)
     assert plan.step == pytest.approx(9e-3)
-    assert (plan.limit_bytes, plan.dead_zone) == (700, 0.5)
+    assert (plan.limit_bytes, plan.dead_zone, plan.bit_price) == (700, 0.5, 0.1)
 
 
 def test_without_gradients_all_tensors_are_alike() -> None:
@@ -32,7 +32,7 @@ def test_without_gradients_all_tensors_are_alike() -> None:
     assert (plan.step, plan.limit_bytes) == (0.0, None)
 
 
-@pytest.mark.parametrize("changes", [{"quantisation_step": 0}, {"dead_zone": 0}, {"dead_zone": 1.1}])
+@pytest.mark.parametrize("changes", [{"quantisation_step": 0}, {"dead_zone": 0}, {"dead_zone": 1.1}, {"bit_price": -0.1}])
 def test_settings_that_quantise_nothing_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         QuantiserConfig(**changes)

@@ -1,0 +1,70 @@
+"""Rounding by rate and distortion: what it costs to change, and that nothing else is cheaper."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ams_common.delta_models import estimated_bits
+from ams_common.delta_rows import layout_rows
+from ams_common.layout import ParameterLayout, TensorSpec
+from ams_common.rans import Int64Array
+from ams_common.rate_distortion import ChangeBits, bits_of_changes, cheapest_levels
+
+ROWS = layout_rows(ParameterLayout((TensorSpec(name="a", shape=(200, 300)),)))
+PER_ROW = np.random.default_rng(0).poisson(6, 200)
+
+
+def geometric_levels(count: int, goes_on: float = 0.25) -> Int64Array:
+    return np.random.default_rng(1).geometric(1 - goes_on, count)
+
+
+@given(
+    wanted=st.lists(st.floats(0, 12), min_size=1, max_size=20),
+    first=st.floats(-4, 20),
+    further=st.floats(0.01, 8),
+    price=st.floats(0, 1),
+)
+def test_no_other_number_of_steps_is_cheaper(wanted: list[float], first: float, further: float, price: float) -> None:
+    changes = np.array(wanted)
+    levels = cheapest_levels(changes, ChangeBits(first=np.full(len(changes), first), further=further), price)
+    choices = np.arange(15.0)
+    bits = np.where(choices > 0, first + (choices - 1) * further, 0)
+    costs = np.square(changes[:, np.newaxis] - choices) + price * bits
+    chosen = np.take_along_axis(costs, levels.astype(np.int64)[:, np.newaxis], 1)[:, 0]
+    assert chosen == pytest.approx(costs.min(1), abs=1e-9)
+
+
+def test_what_costs_nothing_is_rounded_to_the_nearest() -> None:
+    changes = np.linspace(0.01, 6.02, 50)
+    bits = ChangeBits(first=np.full(50, 9.0), further=2.0)
+    assert np.array_equal(cheapest_levels(changes, bits, 0.0), np.rint(changes))
+
+
+def test_one_change_more_in_each_row_takes_as_many_bits_as_the_whole_grows_by() -> None:
+    levels, more = geometric_levels(int(PER_ROW.sum())), geometric_levels(200)
+    bits = bits_of_changes(ROWS, np.arange(200), PER_ROW, levels)
+    before = estimated_bits(ROWS, PER_ROW, levels)
+    after = estimated_bits(ROWS, PER_ROW + 1, np.concatenate([levels, more]))
+    assert bits.first.sum() + bits.further * (more - 1).sum() == pytest.approx(after - before, rel=0.05)
+
+
+def test_a_change_is_cheaper_where_many_change() -> None:
+    counts = np.zeros(200, np.int64)
+    counts[:3] = 1, 30, 300
+    first = bits_of_changes(ROWS, np.arange(4), counts, np.ones(331, np.int64)).first
+    assert np.isfinite(first).all()
+    assert first[3] > first[0] > first[1] > 0 > first[2]
+    assert first[0] - first[1] == pytest.approx(np.log2((299.5 / 1.5) / (270.5 / 30.5)))
+
+
+@pytest.mark.parametrize("goes_on", [0.1, 0.5, 0.8])
+def test_a_further_step_takes_the_bits_of_going_on(goes_on: float) -> None:
+    bits = bits_of_changes(ROWS, np.array([0]), PER_ROW, geometric_levels(100_000, goes_on))
+    assert bits.further == pytest.approx(-np.log2(goes_on), rel=0.02)
+
+
+def test_without_changes_there_are_still_bits() -> None:
+    bits = bits_of_changes(ROWS, np.array([0]), np.zeros(200, np.int64), np.zeros(0, np.int64))
+    assert bits.further == 8
+    assert bits.first[0] == pytest.approx(np.log2(601) + 1, abs=0.01)
