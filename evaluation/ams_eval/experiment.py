@@ -12,6 +12,7 @@ import torch
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError, system_reason
 from ams_common.layout import DIGEST_BYTES
+from ams_edge.frame_filter import FilterConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome import Outcome, SettingValue
 from ams_eval.profile import MODELS, SOURCE, Profile, ProfiledTeacher
@@ -66,6 +67,7 @@ class Laboratory:
     device: torch.device
     runtime: StudentRuntimeConfig
     network: NetworkConfig
+    frame_filter: FilterConfig
     stopwatch: Clock
     profile: Profile
     models: ModelShelf = field(default_factory=ModelShelf)
@@ -110,6 +112,7 @@ def stage_for(laboratory: Laboratory, recording: Recording, references: Referenc
         device=laboratory.device,
         runtime=laboratory.runtime,
         network=laboratory.network,
+        frame_filter=laboratory.frame_filter,
         stopwatch=laboratory.stopwatch,
         journal=Journal(),
         profile=laboratory.profile,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, system_reason
 from ams_common.settings import CommandSettings, configure_logging, load_settings
+from ams_edge.frame_filter import FilterConfig
 from ams_eval.console import table_console
 from ams_eval.experiment import Laboratory
 from ams_eval.groups import shared_name, sharing_losses
@@ -51,7 +52,14 @@ _log = logging.getLogger(__name__)
 
 
 class RunSettings(
-    AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig, CommandSettings
+    AdaptationConfig,
+    NetworkConfig,
+    FilterConfig,
+    InputConfig,
+    LabelCacheConfig,
+    StudentRuntimeConfig,
+    ScoringConfig,
+    CommandSettings,
 ):
     """Show what adaptation would do for recordings, beside everything else that one might do."""
 

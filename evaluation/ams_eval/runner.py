@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from ams_common.clock import Clock
 from ams_common.settings import PartConfig
+from ams_edge.frame_filter import FilterConfig
 from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, stage_for, timed
 from ams_eval.fleet import Fleet
 from ams_eval.inputs.input_config import InputConfig
@@ -49,7 +50,9 @@ class ScoringConfig(PartConfig):
     """Frames a second that are scored, evenly spread; 0 for all."""
 
 
-class ExperimentConfig(AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig):
+class ExperimentConfig(
+    AdaptationConfig, NetworkConfig, FilterConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig
+):
     """All settings of an experiment."""
 
 
@@ -96,6 +99,7 @@ class Workshop:
             device=device,
             runtime=part_of(StudentRuntimeConfig, config),
             network=part_of(NetworkConfig, config),
+            frame_filter=part_of(FilterConfig, config),
             stopwatch=self._clock,
             profile=profile,
             models=self._models,

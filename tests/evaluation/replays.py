@@ -11,6 +11,7 @@ from tests.server.session_support import HEIGHT, WIDTH, ColourTeacher, picture, 
 from ams_common.classes import UInt8Array
 from ams_common.clock import Clock, ManualClock
 from ams_edge.frame import Frame
+from ams_edge.frame_filter import FilterConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.profile import Profile
 from ams_eval.replay.journal import Journal
@@ -57,6 +58,7 @@ def stage(
     seconds: float = SECONDS,
     teacher: Teacher | None = None,
     network: NetworkConfig | None = None,
+    frame_filter: FilterConfig | None = None,
     stopwatch: Clock | None = None,
     runtime: StudentRuntimeConfig | None = None,
     **changes: Any,
@@ -72,6 +74,7 @@ def stage(
         device=torch.device("cpu"),
         runtime=runtime or StudentRuntimeConfig(),
         network=network or NetworkConfig(),
+        frame_filter=frame_filter or FilterConfig(),
         stopwatch=clock,
         journal=Journal(),
         profile=Profile(clock),

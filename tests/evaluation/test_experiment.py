@@ -13,6 +13,7 @@ from ams_common.clock import ManualClock
 from ams_common.errors import ConfigurationError
 from ams_common.messages import FrameBatch
 from ams_edge import encoder
+from ams_edge.frame_filter import FilterConfig
 from ams_edge.sampler import Sample
 from ams_eval.experiment import Judge, Laboratory, ModelShelf, described, file_digest, stage_for
 from ams_eval.outcome import TrafficKind, Transfer
@@ -51,6 +52,7 @@ def laboratory(**network: str) -> Laboratory:
         device=torch.device("cpu"),
         runtime=StudentRuntimeConfig(),
         network=NetworkConfig.model_validate(network),
+        frame_filter=FilterConfig(),
         stopwatch=clock,
         profile=Profile(clock),
     )

@@ -15,6 +15,7 @@ from ams_common.link_speed import SHARE
 from ams_common.messages import FrameBatch
 from ams_edge import frame_filter
 from ams_edge.encoder import BatchEncoder
+from ams_edge.frame_filter import FilterConfig
 from ams_edge.link_plan import MOST_STRETCHED
 from ams_edge.sampler import Sample
 from ams_eval.outcome import TrafficKind, Transfer
@@ -100,7 +101,8 @@ def test_the_teacher_sees_each_sample_once_and_all_bytes_are_counted() -> None:
 def test_a_device_skips_what_its_model_knows_however_late_updates_are(latency: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frame_filter, "SETTLING_S", 8.0)
     teacher = ColourTeacher()
-    on = stage(teacher=teacher, steps=1, network=NetworkConfig(latency=latency, skip_below=1.0, longest_skip_s=6.0))
+    known = FilterConfig(skip_below=1.0, longest_skip_s=6.0)
+    on = stage(teacher=teacher, steps=1, network=NetworkConfig(latency=latency), frame_filter=known)
     for _ in adaptation.label(on):
         pass
     labelled_s = np.array(teacher.capture_times_s)
@@ -114,7 +116,7 @@ def test_a_device_sends_what_has_changed_since_its_model_learnt(monkeypatch: pyt
     monkeypatch.setattr(frame_filter, "SETTLING_S", 8.0)
     labelled = []
     for skip_below in (0.0, 0.01, 1.0):
-        on = stage(network=NetworkConfig(skip_below=skip_below))
+        on = stage(frame_filter=FilterConfig(skip_below=skip_below))
         for _ in adaptation.label(on):
             pass
         labelled.append(on.journal.frames_labelled)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pydantic import Field, field_validator
 
 from ams_common.errors import ConfigurationError
+from ams_common.settings import PartConfig
 from ams_common.video_formats import VideoCodec
-from ams_edge.frame_filter import FilterConfig
 from ams_eval.replay.link import parse_link
 
 _PARTS = ("encode", "label", "step", "code", "build")
@@ -31,8 +31,8 @@ class Latency:
     """Building and warming the new model on the device."""
 
 
-class NetworkConfig(FilterConfig):
-    """What a device sends, and how long things take between the capture of a frame and the model that has learnt from it."""
+class NetworkConfig(PartConfig):
+    """How long things take between the capture of a frame and the model that has learnt from it."""
 
     latency: str = "none"
     """Time of the work: none as in published figures, measured as on this machine, or seconds for encoding a batch, labelling

@@ -12,6 +12,7 @@ from ams_common.clock import Clock
 from ams_common.layout import Float32Array
 from ams_common.update_codec import DEFAULT_CODEC
 from ams_edge.frame import Frame
+from ams_edge.frame_filter import FilterConfig
 from ams_eval.inputs.recording import Recording
 from ams_eval.profile import Profile
 from ams_eval.replay.device import Shown, StillDevice, starting_state
@@ -49,6 +50,7 @@ class Stage:
     """Where to train."""
     runtime: StudentRuntimeConfig
     network: NetworkConfig
+    frame_filter: FilterConfig
     stopwatch: Clock
     """Real time, for `--latency measured`."""
     journal: Journal
@@ -77,7 +79,7 @@ class Stage:
             link=parse_link(self.network.link),
             latency=parse_latency(self.network.latency),
             video_codec=self.network.video_codec,
-            frame_filter=self.network,
+            frame_filter=self.frame_filter,
             runtime=self.runtime,
             torch_student=TorchStudent(self.trainer()) if self.runtime.inference == "torch" else None,
             journal=self.journal,

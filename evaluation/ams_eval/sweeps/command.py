@@ -12,6 +12,7 @@ from rich.console import Console
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
+from ams_edge.frame_filter import FilterConfig
 from ams_eval.console import table_console
 from ams_eval.inputs.input_config import InputConfig
 from ams_eval.inputs.label_cache import LabelCacheConfig
@@ -40,7 +41,14 @@ MOST_REPORTED = 40
 
 
 class SweepSettings(
-    AdaptationConfig, NetworkConfig, InputConfig, LabelCacheConfig, StudentRuntimeConfig, ScoringConfig, CommandSettings
+    AdaptationConfig,
+    NetworkConfig,
+    FilterConfig,
+    InputConfig,
+    LabelCacheConfig,
+    StudentRuntimeConfig,
+    ScoringConfig,
+    CommandSettings,
 ):
     """Run schemes with all combinations of settings on recordings, and keep the numbers in one SQLite file."""
 
