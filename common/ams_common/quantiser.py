@@ -48,6 +48,8 @@ class Changes:
     """float32 [T]: each tensor's step relative to the update's."""
     peaks: Float64Array
     """float64 [T]: the largest change of each tensor."""
+    trained: npt.NDArray[np.bool_]
+    """bool [T]: False for tensors that no optimiser moves."""
     round_up: Float32Array
     """float32 [T]: what is added to a change, in steps, before it is rounded down."""
     bit_price: float
@@ -100,6 +102,7 @@ def changes_of(
         finest_step=finest_step,
         scales=np.clip(np.where(trained, given, statistics), _LEAST_SCALE, _MOST_SCALE).astype(np.float32),
         peaks=_peaks(values, tensors, len(trained)),
+        trained=trained,
         # A statistic moves towards its target but never beyond: a variance stays positive.
         round_up=np.where(trained, 1 - plan.dead_zone, 0.0).astype(np.float32),
         bit_price=plan.bit_price,
@@ -115,10 +118,10 @@ def quantise(changes: Changes, step: float, bits: ChangeBits | None = None) -> Q
     rounded = rounded_step(step)
     offsets = _offsets(changes, rounded)
     steps = rounded * MULTIPLES[offsets]
-    wanted, round_up = np.abs(changes.values) / steps[changes.tensors], changes.round_up[changes.tensors]
-    sizes = np.floor(wanted + round_up)
+    wanted = np.abs(changes.values) / steps[changes.tensors]
+    sizes = np.floor(wanted + changes.round_up[changes.tensors])
     if bits is not None:
-        sizes = np.where(round_up > 0, cheapest_levels(wanted, bits, changes.bit_price), sizes)
+        sizes = np.where(changes.trained[changes.tensors], cheapest_levels(wanted, bits, changes.bit_price), sizes)
     kept = np.flatnonzero(sizes)
     signed = np.where(changes.values[kept] < 0, -sizes[kept], sizes[kept]).astype(np.int64)
     return Quantised(rounded, offsets, changes.indices[kept], changes.rows[kept], changes.tensors[kept], signed)

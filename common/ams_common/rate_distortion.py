@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ams_common.delta_rows import Rows
+from ams_common.layout import Float32Array
 from ams_common.rans import Int64Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -24,7 +25,7 @@ class ChangeBits:
     """About how many bits a change takes more than none."""
 
     first: Float64Array
-    """float64 [k]: for the place, the sign and the first step; below zero in a row of which more than half changes."""
+    """float64 [k], none negative: for the place, the sign and the first step."""
     further: float
     """For each further step."""
 
@@ -33,16 +34,21 @@ def bits_of_changes(rows: Rows, rows_of: Int64Array, counts: Int64Array, levels:
     """Return the bits of changes in `rows_of`, int64 [k], beside others of `levels`, int64 [n] of 1 or more.
 
     `counts`, int64 [R], is how many of the others are in each row. One more among N makes log2((N - c) / (c + 1)) bits more of
-    C(N, c) choices; half an element on both sides keeps full rows finite. Levels are taken as geometric.
+    C(N, c) choices; half an element on both sides keeps full rows finite. Where most of a row changes one more takes less than
+    nothing: that counts as nothing, for no weight shall move by more than it should. Levels are taken as geometric.
     """
     places = np.log2((rows.lengths - counts + 0.5) / (counts + 0.5))
     steps = int(levels.sum())
     goes_on = min(max((steps - len(levels)) / max(1, steps), _LEAST_SHARE), 1 - _LEAST_SHARE)
-    return ChangeBits(first=places[rows_of] + 1 - np.log2(1 - goes_on), further=float(-np.log2(goes_on)))
+    first = np.maximum(0.0, places + 1 - np.log2(1 - goes_on))
+    return ChangeBits(first=first[rows_of], further=float(-np.log2(goes_on)))
 
 
-def cheapest_levels(wanted: Float64Array, bits: ChangeBits, price: float) -> Float64Array:
-    """Return the whole steps, float64 [k], for `wanted`, float64 [k], none negative, where a bit is worth `price` squared."""
+def cheapest_levels(wanted: Float64Array | Float32Array, bits: ChangeBits, price: float) -> Float64Array:
+    """Return the whole steps, float64 [k], for `wanted`, float [k], none negative, where a bit is worth `price` squared steps.
+
+    They are never more than the nearest.
+    """
     levels = np.maximum(1, np.floor(wanted + 0.5 - price * bits.further / 2))
     cost = np.square(wanted - levels) + price * (bits.first + (levels - 1) * bits.further)
     return np.where(cost < np.square(wanted), levels, 0.0)

@@ -56,8 +56,9 @@ def test_no_weight_is_off_by_more_than_the_dead_zone(seed: int, spread: float, d
     assert (np.diff(result.indices) > 0).all()
 
 
-def test_the_price_of_bits_is_for_trained_weights_alone() -> None:
-    plan = EncodingPlan(step=1e-4, bit_price=1.0)
+@pytest.mark.parametrize("dead_zone", [0.5, 1.0])
+def test_the_price_of_bits_is_for_trained_weights_alone(dead_zone: float) -> None:
+    plan = EncodingPlan(step=1e-4, dead_zone=dead_zone, bit_price=1.0)
     changes = changes_of(LAYOUT, layout_rows(LAYOUT), *draw(0, 1e-3), np.arange(LAYOUT.size), plan)
     dear = ChangeBits(first=np.full(LAYOUT.size, 1e9), further=1.0)
     result = quantise(changes, changes.finest_step, dear)
