@@ -15,7 +15,9 @@ The new value is base + float32(level) * step of the tensor, and step of the ten
 operation rounded once to float32.
 """
 
+import math
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +50,10 @@ _CLOSE = 0.98
 """Part of the limit from which on an update is large enough."""
 _AIM = 0.995
 """Part of the limit that later attempts aim at."""
-_STEP_PRECISION = 1.003
+_PRECISION = 1.003
 """Ratio of steps that two bytes can hardly tell apart."""
+_FULL = 0.9
+"""Part of the limit below which an update leaves out what a finer step would send."""
 
 
 class DeltaRans:
@@ -96,41 +100,67 @@ class DeltaRans:
         return SparseUpdate(indices, values)
 
     def _within(self, changes: Changes, limit_bytes: int) -> bytes:
-        """Return the update with about the smallest step, not below the finest, that has at most `limit_bytes`."""
-        coarsest = max(changes.finest_step, 4 * float((changes.peaks / changes.scales).max(initial=0)))
-        best = self._pack(self._quantised(changes, coarsest))
-        aim_bytes = float(limit_bytes)
+        """Return an update of at most `limit_bytes`, by the smallest step not below the finest that allows it."""
+        coarsest = max(changes.finest_step, 2 * float((changes.peaks / changes.scales).max(initial=0)) / changes.dead_zone)
+        best, too_fine = self._fill(lambda step: self._quantised(changes, step), changes.finest_step, coarsest, limit_bytes)
+        if too_fine is None or len(best) >= _FULL * limit_bytes:
+            return best
+        # Many changes are of one size, so that the next finer step would send them all: it sends the largest.
+        finer = self._quantised(changes, too_fine)
+        order, count = _largest_first(finer.levels), len(finer.levels)
+        fewer, _ = self._fill(lambda part: finer.only(order[: int(count / part)]), 1.0, count + 1.0, limit_bytes)
+        return max(best, fewer, key=len)
+
+    def _fill(
+        self, quantised: Callable[[float], Quantised], finest: float, coarsest: float, limit_bytes: int
+    ) -> tuple[bytes, float | None]:
+        """Return about the largest update of at most `limit_bytes` among those of measures from `finest` to `coarsest`.
+
+        It is that of the coarsest where none fits. Beside it the coarsest measure known to be too fine, None where the finest
+        fits.
+        """
+        low, high, too_fine, aim_bytes = finest, coarsest, finest, float(limit_bytes)
+        best, finest_bytes = self._pack(quantised(coarsest)), self._estimated_bytes(quantised(finest))
         for _ in range(_ATTEMPTS):
-            step = self._step_for(changes, aim_bytes, coarsest)
-            payload = self._pack(self._quantised(changes, step))
-            if len(best) < len(payload) <= limit_bytes:
-                best = payload
-            if (step <= changes.finest_step and len(payload) <= limit_bytes) or _CLOSE * limit_bytes <= len(best):
+            measure = finest
+            if finest_bytes > aim_bytes:
+                too_fine, measure = self._measure_for(quantised, aim_bytes, low, high)
+            if measure == high:
+                break
+            payload = self._pack(quantised(measure))
+            if len(payload) > limit_bytes:
+                low, too_fine, finest_bytes = measure, measure, math.inf
+            elif measure == finest:
+                return payload, None
+            else:
+                high, best = measure, max(best, payload, key=len)
+            if len(best) >= _CLOSE * limit_bytes:
                 break
             # The estimate is off by some percent, but by nearly as many everywhere near.
             aim_bytes *= _AIM * limit_bytes / len(payload)
-        return best
+        return best, too_fine
 
-    def _step_for(self, changes: Changes, aim_bytes: float, coarsest: float) -> float:
-        """Return about the smallest step, not below the finest, whose estimated size is at most `aim_bytes`."""
-        if self._estimated_bytes(changes, changes.finest_step) <= aim_bytes:
-            return changes.finest_step
-        low, high = changes.finest_step, coarsest
-        while high > _STEP_PRECISION * low:
+    def _measure_for(
+        self, quantised: Callable[[float], Quantised], aim_bytes: float, low: float, high: float
+    ) -> tuple[float, float]:
+        """Return the coarsest measure known to be too fine for about `aim_bytes`, and about the finest that is not."""
+        while high > _PRECISION * low:
             middle = (low * high) ** 0.5
-            low, high = (middle, high) if self._estimated_bytes(changes, middle) > aim_bytes else (low, middle)
-        return high
+            too_many = self._estimated_bytes(quantised(middle)) > aim_bytes
+            low, high = (middle, high) if too_many else (low, middle)
+        return low, high
 
-    def _estimated_bytes(self, changes: Changes, step: float) -> float:
-        quantised = self._quantised(changes, step)
+    def _estimated_bytes(self, quantised: Quantised) -> float:
         return estimated_bits(self._rows, self._counts(quantised), np.abs(quantised.levels)) / 8
 
     def _quantised(self, changes: Changes, step: float) -> Quantised:
         nearest = quantise(changes, step)
         if not changes.bit_price:
             return nearest
-        bits = bits_of_changes(self._rows, changes.rows, self._counts(nearest), np.abs(nearest.levels))
-        return quantise(changes, step, bits)
+        others = self._counts(nearest)[changes.rows]
+        others[np.searchsorted(changes.indices, nearest.indices)] -= 1
+        lengths = self._rows.lengths[changes.rows]
+        return quantise(changes, step, bits_of_changes(lengths, others, np.abs(nearest.levels), changes.bit_price))
 
     def _counts(self, quantised: Quantised) -> Int64Array:
         return np.bincount(quantised.rows, minlength=len(self._rows.lengths))
@@ -151,6 +181,12 @@ class DeltaRans:
         step_bits = int(quantised.step.view(np.uint32)) >> 16
         header = _HEADER.pack(step_bits, lanes, model.centre, level_model)
         return header + writer.finish(seeds) + signs[2 * lanes :].tobytes()
+
+
+def _largest_first(levels: Int64Array) -> Int64Array:
+    """Return the order, int64 [n], of falling size of `levels`, int64 [n]; those of one size in an order drawn from a seed."""
+    shuffled = np.random.default_rng(0).permutation(len(levels))
+    return shuffled[np.argsort(-np.abs(levels[shuffled]), kind="stable")]
 
 
 def _lanes(rows: int, weights: int) -> int:

@@ -50,8 +50,8 @@ class Changes:
     """float64 [T]: the largest change of each tensor."""
     trained: npt.NDArray[np.bool_]
     """bool [T]: False for tensors that no optimiser moves."""
-    round_up: Float32Array
-    """float32 [T]: what is added to a change, in steps, before it is rounded down."""
+    dead_zone: float
+    """Part of a step below which a weight is left as it is."""
     bit_price: float
     """Squared steps of error that a bit is worth, 0 for none."""
 
@@ -73,6 +73,13 @@ class Quantised:
     levels: Int64Array
     """int64 [n]: whole steps, none zero, -LARGEST_LEVEL..LARGEST_LEVEL."""
 
+    def only(self, kept: Int64Array) -> "Quantised":
+        """Return the changes at the places `kept`, int64 of 0..n-1 in any order."""
+        ordered = np.sort(kept)
+        return Quantised(
+            self.step, self.offsets, self.indices[ordered], self.rows[ordered], self.tensors[ordered], self.levels[ordered]
+        )
+
 
 def changes_of(
     layout: ParameterLayout, rows: Rows, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan
@@ -91,8 +98,8 @@ def changes_of(
     trained = np.array([tensor.trainable for tensor in layout.tensors], np.bool_)
     finest_step = plan.step or _default_step(values[trained[tensors]])
     given = np.ones(len(trained), np.float32) if plan.step_scales is None else plan.step_scales
-    if given.shape != trained.shape or not (np.isfinite(given) & (given > 0)).all():
-        raise ModelError(f"plan holds no positive scales for {len(trained)} tensors")
+    if given.shape != trained.shape:
+        raise ModelError(f"plan holds {given.size} scales for {len(trained)} tensors")
     statistics = _spreads(values, tensors, len(trained)) / (STEPS_OF_STATISTICS * finest_step)
     return Changes(
         indices=indices,
@@ -103,14 +110,13 @@ def changes_of(
         scales=np.clip(np.where(trained, given, statistics), _LEAST_SCALE, _MOST_SCALE).astype(np.float32),
         peaks=_peaks(values, tensors, len(trained)),
         trained=trained,
-        # A statistic moves towards its target but never beyond: a variance stays positive.
-        round_up=np.where(trained, 1 - plan.dead_zone, 0.0).astype(np.float32),
+        dead_zone=plan.dead_zone,
         bit_price=plan.bit_price,
     )
 
 
 def quantise(changes: Changes, step: float, bits: ChangeBits | None = None) -> Quantised:
-    """Return `changes` in whole steps, where the update's step is about `step`; trained weights at the price of `bits`, if any.
+    """Return `changes` in whole steps, where the update's step is about `step`; of trained weights as many as `bits` allow.
 
     Raises:
         ModelError: a change is more than can be expressed.
@@ -119,9 +125,9 @@ def quantise(changes: Changes, step: float, bits: ChangeBits | None = None) -> Q
     offsets = _offsets(changes, rounded)
     steps = rounded * MULTIPLES[offsets]
     wanted = np.abs(changes.values) / steps[changes.tensors]
-    sizes = np.floor(wanted + changes.round_up[changes.tensors])
-    if bits is not None:
-        sizes = np.where(changes.trained[changes.tensors], cheapest_levels(wanted, bits, changes.bit_price), sizes)
+    nearest = np.floor(wanted + np.float32(1 - changes.dead_zone)) if bits is None else cheapest_levels(wanted, bits)
+    # A statistic moves towards its target but never beyond: a variance stays positive.
+    sizes = np.where(changes.trained[changes.tensors], nearest, np.floor(wanted))
     kept = np.flatnonzero(sizes)
     signed = np.where(changes.values[kept] < 0, -sizes[kept], sizes[kept]).astype(np.int64)
     return Quantised(rounded, offsets, changes.indices[kept], changes.rows[kept], changes.tensors[kept], signed)

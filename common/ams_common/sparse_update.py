@@ -3,6 +3,7 @@
 P: elements of the vector. k: elements that change. T: tensors of the layout.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,10 @@ class SparseUpdate:
     """float32 [k], finite: the new values at these positions."""
 
 
+LEAST_DEAD_ZONE = 0.01
+"""Less would move weights that should stay."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodingPlan:
     """What a codec that quantises changes may know about them; the others have no use for it."""
@@ -34,13 +39,25 @@ class EncodingPlan:
     step_scales: Float32Array | None = None
     """float32 [T], positive: each tensor's step relative to `step`; None for all alike."""
     dead_zone: float = 0.5
-    """Part of a step, up to 1, below which a change is not sent."""
+    """Part of a step, LEAST_DEAD_ZONE..1, below which a change is not sent."""
     bit_price: float = 0.0
     """Squared steps of error that a bit is worth: changes are rounded so that error and bits are least together, whatever the
     dead zone; 0 for rounding by the dead zone alone."""
     limit_bytes: int | None = None
-    """Bytes that the update may have; steps become as coarse as that needs, up to no change at all, which takes a
+    """Bytes that the update may have, 0 or more; steps become as coarse as that needs, up to no change at all, which takes a
     header of some tens of bytes all the same. None for no limit."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no update can be made by; raises ModelError."""
+        scales = self.step_scales
+        if not (math.isfinite(self.step) and self.step >= 0):
+            raise ModelError(f"an update cannot have a step of {self.step}")
+        if not LEAST_DEAD_ZONE <= self.dead_zone <= 1:
+            raise ModelError(f"dead zone {self.dead_zone} is not between {LEAST_DEAD_ZONE} and 1")
+        if not (math.isfinite(self.bit_price) and self.bit_price >= 0):
+            raise ModelError(f"a bit cannot be worth {self.bit_price} squared steps")
+        if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
+            raise ModelError("the scales of an update's steps must be above zero")
 
 
 NO_PLAN = EncodingPlan()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ams_common.layout import Float32Array, ParameterLayout
 from ams_common.settings import PartConfig
-from ams_common.sparse_update import EncodingPlan
+from ams_common.sparse_update import LEAST_DEAD_ZONE, EncodingPlan
 
 _LEAST_SCALE, _MOST_SCALE = 0.25, 4.0
 
@@ -19,7 +19,7 @@ class QuantiserConfig(PartConfig):
     quantisation_step: float = Field(default=1.8, gt=0, allow_inf_nan=False)
     """Finest step of a change in the codec delta-rans, relative to the learning rate times the root of the number of optimiser
     steps; a downlink budget makes it coarser where it must. Without Adam an eighth of a usual change is the finest."""
-    dead_zone: float = Field(default=0.5, gt=0, le=1)
+    dead_zone: float = Field(default=0.5, ge=LEAST_DEAD_ZONE, le=1)
     """Part of a step below which the codec delta-rans leaves a weight as it was."""
     bit_price: float = Field(default=0.0, ge=0, le=1)
     """Squared steps of error that a bit is worth in the codec delta-rans, the lambda of rate-distortion optimised rounding, in

@@ -14,7 +14,7 @@ from ams_common.delta_rans import DeltaRans
 from ams_common.errors import CodecError, ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
 from ams_common.rans import RansReader, RansWriter
-from ams_common.sparse_update import EncodingPlan, Int64Array, SparseUpdate, apply_update
+from ams_common.sparse_update import LEAST_DEAD_ZONE, EncodingPlan, Int64Array, SparseUpdate, apply_update
 
 SHAPES = ((8, 3, 3, 3), (8,), (16, 8), (16, 1, 3, 3), (2, 1500), ())
 
@@ -148,6 +148,58 @@ def test_steps_follow_the_scales_of_the_tensors() -> None:
     ]
     assert counts[1][0] < counts[0][0] / 4
     assert counts[1][2] > counts[0][2]
+
+
+@pytest.mark.parametrize("price", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("limit_bytes", [100, 150, 200, 250, 300])
+def test_small_limits_are_used_too(limit_bytes: int, price: float) -> None:
+    payload = make_change(((256, 512), (512,), (512, 256), (64, 9)), 0.3, seed=35).encoded(
+        step=1e-4, limit_bytes=limit_bytes, bit_price=price
+    )
+    assert 0.93 * limit_bytes < len(payload) <= limit_bytes
+
+
+@pytest.mark.parametrize("limit_bytes", [500, 5000, 20000])
+@pytest.mark.parametrize("spread", [0.0, 0.02])
+def test_changes_of_one_size_are_sent_as_far_as_they_fit(spread: float, limit_bytes: int) -> None:
+    """Between the step that sends all of them and the next coarser one there is nothing."""
+    generator = np.random.default_rng(0)
+    layout = ParameterLayout((TensorSpec(name="a", shape=(512, 512)), TensorSpec(name="b", shape=(512, 256))))
+    base = generator.normal(0, 0.1, layout.size).astype(np.float32)
+    indices = np.sort(generator.choice(layout.size, 40_000, replace=False))
+    sizes = generator.choice([-1e-3, 1e-3], len(indices)) * generator.normal(1, spread, len(indices))
+    target = base.copy()
+    target[indices] += sizes.astype(np.float32)
+    change = Change(layout, base, target, indices)
+    payload = change.encoded(step=1e-4, limit_bytes=limit_bytes)
+    assert 0.9 * limit_bytes < len(payload) <= limit_bytes
+    sent = change.decoded(payload).indices
+    share = np.count_nonzero(sent < 512 * 512) / len(sent)
+    assert share == pytest.approx(2 / 3, abs=0.1)
+
+
+@settings(deadline=None)
+@given(
+    density=st.sampled_from([0.0, 0.02, 0.4]),
+    seed=st.integers(0, 1000),
+    limit_bytes=st.integers(0, 3000),
+    dead_zone=st.floats(LEAST_DEAD_ZONE, 1),
+    price=st.sampled_from([0.0, 0.05, 1.0]),
+)
+def test_no_update_is_above_its_limit(density: float, seed: int, limit_bytes: int, dead_zone: float, price: float) -> None:
+    change = make_change(SHAPES, density, seed)
+    nothing = change.encoded(step=1e6)
+    payload = change.encoded(step=1e-4, limit_bytes=limit_bytes, dead_zone=dead_zone, bit_price=price)
+    assert len(payload) <= max(limit_bytes, len(nothing))
+
+
+@given(seed=st.integers(0, 1000), density=st.sampled_from([0.02, 0.4, 10.0]), price=st.sampled_from([0.02, 0.2, 1.0]))
+def test_whatever_bits_cost_no_weight_moves_by_more_than_it_should(seed: int, density: float, price: float) -> None:
+    change = make_change(SHAPES, density, seed)
+    update = change.decoded(change.encoded(step=0.01, bit_price=price))
+    moves, wanted = update.values - change.base[update.indices], (change.target - change.base)[update.indices]
+    assert (moves * wanted > 0).all()
+    assert (np.abs(moves) < np.abs(wanted) + 0.00501).all()
 
 
 @pytest.mark.parametrize("limit_bytes", [1500, 4000])

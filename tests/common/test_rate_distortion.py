@@ -27,7 +27,7 @@ def geometric_levels(count: int, goes_on: float = 0.25) -> Int64Array:
 )
 def test_no_other_number_of_steps_is_cheaper(wanted: list[float], first: float, further: float, price: float) -> None:
     changes = np.array(wanted)
-    levels = cheapest_levels(changes, ChangeBits(first=np.full(len(changes), first), further=further), price)
+    levels = cheapest_levels(changes, ChangeBits(first=np.full(len(changes), first), further=further, price=price))
     choices = np.arange(15.0)
     bits = np.where(choices > 0, first + (choices - 1) * further, 0)
     costs = np.square(changes[:, np.newaxis] - choices) + price * bits
@@ -38,13 +38,13 @@ def test_no_other_number_of_steps_is_cheaper(wanted: list[float], first: float, 
 
 def test_what_costs_nothing_is_rounded_to_the_nearest() -> None:
     changes = np.linspace(0.01, 6.02, 50)
-    bits = ChangeBits(first=np.full(50, 9.0), further=2.0)
-    assert np.array_equal(cheapest_levels(changes, bits, 0.0), np.rint(changes))
+    bits = ChangeBits(first=np.full(50, 9.0), further=2.0, price=0.0)
+    assert np.array_equal(cheapest_levels(changes, bits), np.rint(changes))
 
 
 def test_one_change_more_in_each_row_takes_as_many_bits_as_the_whole_grows_by() -> None:
     levels, more = geometric_levels(int(PER_ROW.sum())), geometric_levels(200)
-    bits = bits_of_changes(ROWS, np.arange(200), PER_ROW, levels)
+    bits = bits_of_changes(ROWS.lengths, PER_ROW, levels, 0.1)
     before = estimated_bits(ROWS, PER_ROW, levels)
     after = estimated_bits(ROWS, PER_ROW + 1, np.concatenate([levels, more]))
     assert bits.first.sum() + bits.further * (more - 1).sum() == pytest.approx(after - before, rel=0.05)
@@ -53,18 +53,18 @@ def test_one_change_more_in_each_row_takes_as_many_bits_as_the_whole_grows_by() 
 def test_a_change_is_cheaper_where_many_change() -> None:
     counts = np.zeros(200, np.int64)
     counts[:3] = 1, 30, 300
-    first = bits_of_changes(ROWS, np.arange(4), counts, np.ones(331, np.int64)).first
+    first = bits_of_changes(ROWS.lengths, counts, np.ones(331, np.int64), 0.1).first
     assert first[3] > first[0] > first[1] > first[2] == 0
     assert first[0] - first[1] == pytest.approx(np.log2((299.5 / 1.5) / (270.5 / 30.5)))
 
 
 @pytest.mark.parametrize("goes_on", [0.1, 0.5, 0.8])
 def test_a_further_step_takes_the_bits_of_going_on(goes_on: float) -> None:
-    bits = bits_of_changes(ROWS, np.array([0]), PER_ROW, geometric_levels(100_000, goes_on))
+    bits = bits_of_changes(ROWS.lengths, PER_ROW, geometric_levels(100_000, goes_on), 0.1)
     assert bits.further == pytest.approx(-np.log2(goes_on), rel=0.02)
 
 
 def test_without_changes_there_are_still_bits() -> None:
-    bits = bits_of_changes(ROWS, np.array([0]), np.zeros(200, np.int64), np.zeros(0, np.int64))
+    bits = bits_of_changes(ROWS.lengths, np.zeros(200, np.int64), np.zeros(0, np.int64), 0.1)
     assert bits.further == 8
     assert bits.first[0] == pytest.approx(np.log2(601) + 1, abs=0.01)
