@@ -19,8 +19,9 @@ from ams_common.settings import PartConfig
 SETTLING_S = 60.0
 """All frames are sent for so long from the first update on, of this process or of a new connection. A student in front of an
 indoor camera that judged at once did not see the people whom it had not learnt: 45 instead of 71 % mIoU in the first 20 s."""
-SENT_KEPT = 64
-"""Label maps that are kept at most: of the frames that were sent and not learnt yet, and of one that was."""
+KEPT_BYTES = 16 << 20
+"""Of label maps that are kept of the frames sent and not learnt yet, 128 of 512x256. Where they are more the oldest are let go,
+so that later frames are compared with one that was learnt before."""
 
 
 class FilterConfig(PartConfig):
@@ -56,8 +57,12 @@ class FrameFilter:
         self._config = config
         self._since_us: int | None = None
         """Capture time since which the model has been learning; None while it is not."""
-        self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
-        """From the newest one on that the model has learnt from, as far as it is known."""
+        self._learnt: _Sent | None = None
+        """The newest one that the model has learnt from, as far as it is known."""
+        self._unlearnt: deque[_Sent] = deque()
+        """Those that came after it."""
+        self._sent_us = 0
+        """Capture time of the newest of all."""
 
     def skips(self, capture_time_us: int, period_s: float, look: Callable[[], View]) -> bool:
         """Tell whether the frame of `capture_time_us` need not be sent; one that is sent is what later ones are compared with.
@@ -69,7 +74,10 @@ class FrameFilter:
         view = look()
         if self._is_known(capture_time_us, period_s, view):
             return True
-        self._sent.append(_Sent(capture_time_us=capture_time_us, labels=view.labels.copy()))
+        self._sent_us = capture_time_us
+        self._unlearnt.append(_Sent(capture_time_us=capture_time_us, labels=view.labels.copy()))
+        while len(self._unlearnt) * view.labels.nbytes > KEPT_BYTES:
+            self._unlearnt.popleft()
         return False
 
     def _is_known(self, capture_time_us: int, period_s: float, view: View) -> bool:
@@ -81,7 +89,7 @@ class FrameFilter:
         learnt = self._newest_until(view.learnt_us)
         if learnt is None or capture_time_us - self._since_us < 1e6 * SETTLING_S:
             return False
-        silent_s = (capture_time_us - self._sent[-1].capture_time_us) / 1e6
+        silent_s = (capture_time_us - self._sent_us) / 1e6
         if silent_s + period_s / 2 > self._config.longest_skip_s or learnt.labels.shape != view.labels.shape:
             return False
         share = changed_share(learnt.labels, view.labels)
@@ -89,6 +97,6 @@ class FrameFilter:
 
     def _newest_until(self, learnt_us: int) -> _Sent | None:
         """Return the newest frame sent that the model has learnt from; those that came after it may be on their way still."""
-        while len(self._sent) > 1 and self._sent[1].capture_time_us <= learnt_us:
-            self._sent.popleft()
-        return self._sent[0] if self._sent and self._sent[0].capture_time_us <= learnt_us else None
+        while self._unlearnt and self._unlearnt[0].capture_time_us <= learnt_us:
+            self._learnt = self._unlearnt.popleft()
+        return self._learnt if self._learnt is not None and self._learnt.capture_time_us <= learnt_us else None

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable
 from random import Random
 
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ams_common.classes import UInt8Array
-from ams_edge.frame_filter import SENT_KEPT, SETTLING_S, FilterConfig, FrameFilter, View
+from ams_edge import frame_filter
+from ams_edge.frame_filter import KEPT_BYTES, SETTLING_S, FilterConfig, FrameFilter, View
 
 LABELS = np.zeros((10, 10), np.uint8)
 LATER_S = 10_000.0
@@ -48,8 +50,8 @@ def test_by_default_no_frame_is_skipped_nor_looked_at() -> None:
     def never() -> View:
         raise AssertionError
 
-    frame_filter = FrameFilter(FilterConfig())
-    assert not any(frame_filter.skips(round(1e6 * second), 1.0, never) for second in range(200))
+    filtering = FrameFilter(FilterConfig())
+    assert not any(filtering.skips(round(1e6 * second), 1.0, never) for second in range(200))
 
 
 def test_all_frames_are_sent_for_a_minute_from_when_the_model_has_first_learnt() -> None:
@@ -77,11 +79,10 @@ def test_frames_are_compared_with_one_that_was_sent_however_slowly_the_scene_cha
     assert skipped == [True, True, False, True, True, False, True]
 
 
-@pytest.mark.parametrize("learnt_s", [None, -0.002])
+@pytest.mark.parametrize("learnt_s", [None, -100.0])
 def test_a_model_that_has_learnt_from_no_frame_sent_since_does_not_judge(learnt_s: float | None) -> None:
     filtering = Filtering()
     filtering.skips(-SETTLING_S - 1, learnt_s=-1000.0)
-    filtering.filter._sent.clear()
     assert not filtering.skips(-0.001, learnt_s=learnt_s)
     assert not filtering.skips(1, learnt_s=learnt_s)
 
@@ -100,6 +101,12 @@ def test_what_is_new_is_sent_until_it_is_learnt() -> None:
     # The model has learnt the first three of them, then the scene is as it was before.
     assert filtering.skips(6, changed=50, learnt_s=3)
     assert not filtering.skips(7, changed=0, learnt_s=3)
+
+
+def test_a_model_that_has_gone_back_does_not_know_what_a_later_one_had_learnt() -> None:
+    filtering = settled()
+    assert filtering.skips(1, learnt_s=0)
+    assert not filtering.skips(2, learnt_s=-100)
 
 
 @given(st.floats(0.5, 60.0), st.floats(1.0, 100.0), st.floats(0.0, 0.05), st.randoms(use_true_random=False))
@@ -125,10 +132,25 @@ def test_labels_that_are_changed_afterwards_do_not_count() -> None:
 
 
 def test_few_label_maps_are_kept_while_nothing_is_learnt() -> None:
-    filtering = settled()
-    for second in range(3 * SENT_KEPT):
-        filtering.skips(second, changed=50, learnt_s=-0.001)
-    assert len(filtering.filter._sent) == SENT_KEPT
+    large = np.zeros((2048, 2048), np.uint8)
+    filtering = FrameFilter(FilterConfig(skip_below=0.08))
+    tracemalloc.start()
+    for second in range(12):
+        filtering.skips(1_000_000 * second, 1.0, lambda: View(labels=large, learnt_us=0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < KEPT_BYTES + 3 * large.nbytes
+
+
+def test_where_too_many_are_not_learnt_frames_are_compared_with_the_last_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_filter, "KEPT_BYTES", 3 * LABELS.nbytes)
+    filtering = settled(longest_skip_s=1000.0)
+    assert filtering.skips(0, learnt_s=0)
+    assert [filtering.skips(second, changed=50, learnt_s=0) for second in range(1, 9)] == [False] * 8
+    # The maps of 1 to 5 s are gone: at 3 s of learning the newest known is that before them.
+    assert filtering.skips(9, changed=0, learnt_s=3)
+    assert not filtering.skips(10, changed=0, learnt_s=8)
+    assert filtering.skips(11, changed=50, learnt_s=8)
 
 
 def test_labels_of_another_size_are_not_compared() -> None:
