@@ -60,6 +60,7 @@ def changes(draw: st.DrawFn) -> Change:
 
 
 SMALL = make_change((9, 700, 3), [0, 8, 9, 300, 708, 711])
+MEDIUM = make_change((9, 3000, 30), [*range(3, 1000, 7), *range(1000, 3000, 50), 3010])
 
 
 @given(changes())
@@ -164,16 +165,16 @@ def test_an_empty_update_is_its_header_alone() -> None:
         decoded("gap-zstd", change, bytes(17))
 
 
-def decode_or_refuse(name: str, payload: bytes) -> None:
+def decode_or_refuse(name: str, payload: bytes, change: Change = SMALL) -> None:
     """Whatever arrives is refused with a CodecError or is an update that may be applied."""
     try:
-        update = decoded(name, SMALL, payload)
+        update = decoded(name, change, payload)
     except CodecError:
         return
-    assert update.indices.size == update.values.size <= SMALL.layout.size
+    assert update.indices.size == update.values.size <= change.layout.size
     assert np.isfinite(update.values).all()
     assert (np.diff(update.indices) > 0).all()
-    assert apply_update(SMALL.base, update).shape == SMALL.base.shape
+    assert apply_update(change.base, update).shape == change.base.shape
 
 
 @every_codec
@@ -183,6 +184,30 @@ def test_a_mutated_payload_is_refused_or_harmless(name: str, position: int, valu
     payload = bytearray(encoded(name, SMALL))
     payload[position % len(payload)] ^= value
     decode_or_refuse(name, bytes(payload))
+
+
+@every_codec
+@settings(max_examples=300, deadline=None)
+@given(
+    bytes_changed=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=2, max_size=30),
+    moved=st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 60)),
+    length=st.integers(1, 10_000),
+)
+def test_a_payload_mangled_in_many_places_is_refused_or_harmless_and_takes_little_memory(
+    name: str, bytes_changed: list[tuple[int, int]], moved: tuple[int, int, int], length: int
+) -> None:
+    payload = bytearray(encoded(name, MEDIUM))
+    for position, value in bytes_changed:
+        payload[position % len(payload)] = value
+    source, target, size = moved[0] % len(payload), moved[1] % len(payload), moved[2]
+    payload[target : target + size] = payload[source : source + size]
+    mangled = bytes(payload[: max(length, len(payload) // 2)])
+    decode_or_refuse(name, mangled, MEDIUM)  # fills caches
+    tracemalloc.start()
+    decode_or_refuse(name, mangled, MEDIUM)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 100 * MEDIUM.layout.size + 200_000
 
 
 @every_codec
