@@ -13,25 +13,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, system_reason
 from ams_common.settings import CommandSettings, configure_logging, load_settings
-from ams_edge.frame_filter import FilterConfig
 from ams_eval.console import table_console
 from ams_eval.experiment import Laboratory
 from ams_eval.groups import shared_name, sharing_losses
-from ams_eval.inputs.input_config import InputConfig
-from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.inputs.layouts import open_recordings
 from ams_eval.inputs.recording import Recording
 from ams_eval.outcome_files import write_moments, write_outcome
 from ams_eval.references import References
-from ams_eval.replay.latency import NetworkConfig
-from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.reports import REPORT_NAME, write_reports
 from ams_eval.result import points
 from ams_eval.result_folder import RECORDINGS, require_same_frames
 from ams_eval.runner import (
     Experiment,
     ExperimentConfig,
-    ScoringConfig,
     Workshop,
     find_references,
     hush,
@@ -44,23 +38,13 @@ from ams_eval.runner import (
 from ams_eval.schemes.registry import NamedScheme, parse_scheme
 from ams_eval.summary_table import draw_summary
 from ams_server.learners.config import Scheme
-from ams_server.settings import AdaptationConfig
 
 OVERLAY_NAME = "overlay.mp4"
 
 _log = logging.getLogger(__name__)
 
 
-class RunSettings(
-    AdaptationConfig,
-    NetworkConfig,
-    FilterConfig,
-    InputConfig,
-    LabelCacheConfig,
-    StudentRuntimeConfig,
-    ScoringConfig,
-    CommandSettings,
-):
+class RunSettings(ExperimentConfig, CommandSettings):
     """Show what adaptation would do for recordings, beside everything else that one might do."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-eval run")

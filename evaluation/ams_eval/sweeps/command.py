@@ -12,17 +12,12 @@ from rich.console import Console
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.settings import CommandSettings, configure_logging, load_settings
-from ams_edge.frame_filter import FilterConfig
 from ams_eval.console import table_console
-from ams_eval.inputs.input_config import InputConfig
-from ams_eval.inputs.label_cache import LabelCacheConfig
 from ams_eval.outcome_files import OUTCOME_NAME, read_outcome
 from ams_eval.processes import termination_as_exit
-from ams_eval.replay.latency import NetworkConfig
-from ams_eval.replay.student_config import StudentRuntimeConfig
 from ams_eval.reports import REPORT_NAME, write_reports
 from ams_eval.result_folder import RUNS
-from ams_eval.runner import ExperimentConfig, ScoringConfig, Workshop, given_of, hush, refuse_scheme
+from ams_eval.runner import ExperimentConfig, Workshop, given_of, hush, refuse_scheme
 from ams_eval.sweeps.agenda import Agenda, Planned, plan_sweep
 from ams_eval.sweeps.board import Board, sweep_progress
 from ams_eval.sweeps.database import SweepDatabase
@@ -33,23 +28,13 @@ from ams_eval.sweeps.rows import Row
 from ams_eval.sweeps.sweep_file import MOST_SEEDS, points, read_sweep
 from ams_eval.sweeps.tables import CAPTION, draw_axes, draw_points
 from ams_server.learners.config import Scheme
-from ams_server.settings import AdaptationConfig
 
 DATABASE_NAME = "sweep.sqlite"
 MOST_REPORTED = 40
 """Runs that one HTML page can set side by side."""
 
 
-class SweepSettings(
-    AdaptationConfig,
-    NetworkConfig,
-    FilterConfig,
-    InputConfig,
-    LabelCacheConfig,
-    StudentRuntimeConfig,
-    ScoringConfig,
-    CommandSettings,
-):
+class SweepSettings(ExperimentConfig, CommandSettings):
     """Run schemes with all combinations of settings on recordings, and keep the numbers in one SQLite file."""
 
     model_config = SettingsConfigDict(cli_prog_name="ams-eval sweep")
