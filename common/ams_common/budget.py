@@ -6,11 +6,13 @@ opening connections, and keeping them open.
 
 The promise: over any window of 10 s or more at most rate x window + `burst_bytes` go. Large messages wait until the bucket
 holds them and the reserve, small ones until it holds them, and what nobody can hold back (the receipts of TCP and HTTP/2) is
-paid for afterwards: for that is the reserve.
+paid for afterwards: for that is the reserve. A network may hold a message up, and let go of all that it holds at once. So a
+large one keeps its place in the burst until the other side has answered it.
 """
 
 import math
 import threading
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from ams_common.clock import Clock
@@ -32,6 +34,10 @@ LEAST_BURST_BYTES = 32_000
 RESERVE_FRACTION = 1 / 6
 """Part of the burst that large messages leave for what cannot wait."""
 MOST_MESSAGE_BYTES = 2**31 - 1
+LOST_S = 60.0
+"""What has no answer after so long, an update that was refused for example, will have none."""
+ANSWER_S = 1.0
+"""How soon to ask again where only an answer can make room."""
 LEAST_BATCH_BYTES = 4096
 """One strongly compressed frame and its parameter sets."""
 
@@ -80,6 +86,11 @@ class TokenBucket:
 
     Who waits for `wait_s` before each `spend` sends, over any window, at most rate x window + burst bytes. A message larger
     than the burst waits for a full bucket and is paid for afterwards: its own size then takes the place of the burst.
+
+    That is said of when messages are handed to the network. Of those that also `hold` their bytes, until they `release` them,
+    it is true of any moment between the two: the bucket fills no further than to the burst less what is held. For let the last
+    of them that is sent in a window find U bytes held. What may leave in the window is these U, and what was released in it, R;
+    the bucket, which lost R and U in it, held the message, so U + R + its bytes are at most rate x window + burst.
     """
 
     def __init__(self, allowed: Allowance, clock: Clock) -> None:
@@ -91,6 +102,9 @@ class TokenBucket:
         self._lock = threading.Lock()
         self._level_bytes = float(allowed.burst_bytes)
         self._filled_at_s = clock.now_s()
+        self._held: OrderedDict[int, tuple[int, float]] = OrderedDict()
+        self._held_bytes = 0
+        self._holds = 0
         self.spent_bytes = 0
         """All that was ever spent."""
 
@@ -118,7 +132,7 @@ class TokenBucket:
         with self._lock:
             self._fill()
             self._allowed = allowed
-            self._level_bytes = min(self._level_bytes, float(allowed.burst_bytes))
+            self._level_bytes = min(self._level_bytes, self._ceiling_bytes)
 
     def wait_s(self, size_bytes: int) -> float:
         """Return the seconds until a large message of `size_bytes` may go and leave the reserve; 0.0 when it may go now."""
@@ -135,25 +149,68 @@ class TokenBucket:
             if self._allowed.bps:
                 self._level_bytes = self._fill() - size_bytes
 
-    def settle(self, size_bytes: int) -> None:
-        """Note that `size_bytes` which were spent before may have left only now, held up on their way."""
-        if self._allowed.bps == 0:
-            return
+    def hold(self, size_bytes: int) -> int:
+        """Keep the place of `size_bytes`, which are spent now, until they are released; return what to release them by."""
         with self._lock:
-            self._level_bytes = min(self._fill(), float(self._allowed.burst_bytes - size_bytes))
+            self._fill()
+            self._holds += 1
+            self._held[self._holds] = size_bytes, self._clock.now_s()
+            self._held_bytes += size_bytes
+            return self._holds
+
+    def release(self, hold: int) -> None:
+        """Note that what `hold` stands for has left the network; what was given up after LOST_S is known already."""
+        with self._lock:
+            self._fill()
+            self._forget(hold)
+
+    @property
+    def _ceiling_bytes(self) -> float:
+        """How far the bucket fills. What left under a larger burst does not keep small messages from going."""
+        return max(self._allowed.burst_bytes - self._held_bytes, self._allowed.reserve_bytes)
 
     def _wait_s(self, size_bytes: int, reserve_bytes: int) -> float:
         allowed = self._allowed
         if allowed.bps == 0:
             return 0.0
         with self._lock:
-            missing = min(size_bytes + reserve_bytes, allowed.burst_bytes) - self._fill()
+            needed = min(size_bytes + reserve_bytes, allowed.burst_bytes)
+            missing = needed - self._fill()
+            least_s = ANSWER_S if needed > self._ceiling_bytes else 0.0
         # Half a byte of slack: after sleeping for the time that was asked for, rounding must not ask for more.
-        return missing * 8 / allowed.bps if missing > 0.5 else 0.0
+        return max(least_s, missing * 8 / allowed.bps) if missing > 0.5 else 0.0
 
     def _fill(self) -> float:
         now_s = self._clock.now_s()
-        flowed_in = (now_s - self._filled_at_s) * self._allowed.bps / 8
-        self._level_bytes = min(self._allowed.burst_bytes, self._level_bytes + flowed_in)
+        flowed_in = (now_s - self._filled_at_s) * self._allowed.bps / 8 if self._allowed.bps else math.inf
+        self._level_bytes = min(self._ceiling_bytes, self._level_bytes + flowed_in)
         self._filled_at_s = now_s
+        while self._held and now_s - next(iter(self._held.values()))[1] > LOST_S:
+            self._forget(next(iter(self._held)))
         return self._level_bytes
+
+    def _forget(self, hold: int) -> None:
+        size_bytes, _ = self._held.pop(hold, (0, 0.0))
+        self._held_bytes -= size_bytes
+
+
+class Unanswered:
+    """Large messages that were sent on one stream, each holding its place in a budget until the other side answers it."""
+
+    def __init__(self, bucket: TokenBucket) -> None:
+        self._bucket = bucket
+        self._holds: deque[tuple[int, int]] = deque()
+
+    def depart(self, key: int, wire_bytes: int) -> None:
+        """Pay for the message `key`, which is handed to the network now; keys ascend."""
+        self._bucket.spend(wire_bytes)
+        self._holds.append((key, self._bucket.hold(wire_bytes)))
+
+    def arrive(self, key: float) -> None:
+        """Note that all messages up to `key` are there: they go in order."""
+        while self._holds and self._holds[0][0] <= key:
+            self._bucket.release(self._holds.popleft()[1])
+
+    def end(self) -> None:
+        """Note that the stream is over: nothing more of it is on its way."""
+        self.arrive(math.inf)

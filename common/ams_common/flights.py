@@ -5,11 +5,11 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+from ams_common.budget import LOST_S
 from ams_common.clock import Clock
 
 PROMPT_S = 1.0
 """An answer that takes longer is late: what is sent behind such a message waits in the network, where it cannot give way."""
-LOST_S = 60.0
 MOST_FLIGHTS = 32
 """Messages that are remembered; the oldest is forgotten when there are more."""
 
@@ -75,7 +75,7 @@ class Flights:
     def late(self) -> int:
         """How many messages are not answered while the first of them is late; 0 while answers are prompt.
 
-        What has no answer after LOST_S, a message that was refused for example, will have none and counts no more.
+        What has no answer after LOST_S will have none and counts no more.
         """
         with self._lock:
             oldest_s = next((sent_s for _, sent_s in self._sent.values()), self._clock.now_s())

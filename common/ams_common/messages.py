@@ -182,6 +182,13 @@ class ModelChunk:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChunkReceived:
+    """The edge has so many chunks of this stream: the network holds them no more."""
+
+    chunks: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrameBatch:
     """Sampled frames, compressed as one short video."""
 
@@ -281,5 +288,5 @@ class Problem:
     reason: str
 
 
-ClientMessage: TypeAlias = Hello | FrameBatch | Applied | SnapshotRequest | Budget | Drain
+ClientMessage: TypeAlias = Hello | FrameBatch | Applied | SnapshotRequest | Budget | ChunkReceived | Drain
 ServerMessage: TypeAlias = Welcome | ModelChunk | SnapshotHeader | Update | BatchReceived | Control | Drain | Problem

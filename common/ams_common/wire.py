@@ -23,6 +23,7 @@ from ams_common.messages import (
     BatchReceived,
     Budget,
     ChunkPart,
+    ChunkReceived,
     ClientMessage,
     Control,
     Drain,
@@ -70,6 +71,8 @@ def client_message_to_proto(message: ClientMessage) -> pb.ClientMessage:
             return pb.ClientMessage(snapshot_request=pb.SnapshotRequest(reason=check.as_reason(message.reason)))
         case Budget():
             return pb.ClientMessage(budget=pb.Budget(**vars(message)))
+        case ChunkReceived():
+            return pb.ClientMessage(chunk_received=pb.ChunkReceived(**vars(message)))
         case Drain():
             return pb.ClientMessage(drain=pb.Drain(reason=check.as_reason(message.reason)))
 
@@ -247,6 +250,10 @@ def _budget_from_proto(proto: pb.Budget) -> Budget:
     )
 
 
+def _chunk_received_from_proto(proto: pb.ChunkReceived) -> ChunkReceived:
+    return ChunkReceived(chunks=check.count("chunks", proto.chunks))
+
+
 def _drain_from_proto(proto: pb.Drain) -> Drain:
     return Drain(reason=check.reason(proto.reason))
 
@@ -361,6 +368,7 @@ _CLIENT_READERS: dict[str, Callable[[Any], ClientMessage]] = {
     "applied": _applied_from_proto,
     "snapshot_request": _snapshot_request_from_proto,
     "budget": _budget_from_proto,
+    "chunk_received": _chunk_received_from_proto,
     "drain": _drain_from_proto,
 }
 _SERVER_READERS: dict[str, Callable[[Any], ServerMessage]] = {

@@ -5,11 +5,12 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import grpc.aio
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import TokenBucket, Unanswered
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flight, Flights
 from ams_common.framing import receipt_bytes, sent_bytes
@@ -76,6 +77,7 @@ class EdgeStream:
             return next(task for task in tasks if task.done()).result()
         finally:
             await _end(tasks)
+            self._unanswered.end()
 
     async def _receive(self) -> ProblemReported | None:
         while True:
@@ -87,13 +89,18 @@ class EdgeStream:
             self.traffic.received_bytes += proto.ByteSize()
             self.uplink.spend(receipt_bytes(proto.ByteSize()))
             for event in self.session.receive(server_message_from_proto(proto)):
-                if isinstance(event, BatchTaken) and (flight := self.flights.arrive(event.batch_id)):
-                    self.uplink.settle(flight.wire_bytes)
-                    self.on_flight(flight)
+                if isinstance(event, BatchTaken):
+                    self._land(event)
                 self.on_event(event)
                 if isinstance(event, ProblemReported):
                     return event
             self.wake.set()
+
+    def _land(self, taken: BatchTaken) -> None:
+        self._unanswered.arrive(taken.batch_id)
+        flight = self.flights.arrive(taken.batch_id)
+        if flight is not None:
+            self.on_flight(flight)
 
     async def _send(self) -> None:
         while True:
@@ -117,8 +124,15 @@ class EdgeStream:
             self.session.pop()
             if isinstance(message, FrameBatch):
                 self.flights.depart(message.batch_id, wire_bytes)
-            self.uplink.spend(wire_bytes)
+                self._unanswered.depart(message.batch_id, wire_bytes)
+            else:
+                self.uplink.spend(wire_bytes)
             await self._write(message, proto)
+
+    @cached_property
+    def _unanswered(self) -> Unanswered:
+        """Batches of this stream, by their ids."""
+        return Unanswered(self.uplink)
 
     @property
     def _crowded(self) -> bool:

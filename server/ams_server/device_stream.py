@@ -9,13 +9,14 @@ from typing import Protocol, TypeAlias
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from ams_common.budget import TokenBucket
+from ams_common.budget import TokenBucket, Unanswered
 from ams_common.clock import Clock
 from ams_common.errors import ProtocolError
 from ams_common.flights import Flight, Flights
 from ams_common.framing import CONNECTION_BYTES, receipt_bytes, sent_bytes
 from ams_common.messages import (
     Applied,
+    ChunkReceived,
     ClientMessage,
     Drain,
     Hello,
@@ -82,6 +83,61 @@ class Connection(Protocol):
         ...
 
 
+class _Budgeted:
+    """What goes to one device on one stream: each message waits for the device's budget, and is paid from it."""
+
+    def __init__(self, connection: Connection, flights: Flights) -> None:
+        self.connection = connection
+        self._flights = flights
+        self._updates = Unanswered(connection.downlink)
+        """By their versions."""
+        self._chunks = Unanswered(connection.downlink)
+        """By their number on this stream."""
+        self._chunks_sent = 0
+
+    def wait_s(self, message: ServerMessage, wire_bytes: int) -> float:
+        """Return the seconds until a message may go; the last one of a stream does not wait."""
+        downlink = self.connection.downlink
+        match message:
+            case Drain() | Problem():
+                return 0.0
+            case Welcome() | ModelChunk() | Update():
+                return downlink.wait_s(wire_bytes)
+            case _:
+                return downlink.urgent_wait_s(wire_bytes)
+
+    def spend(self, message: ServerMessage, wire_bytes: int, receipt: int) -> None:
+        """Pay for a message that is handed to the network now."""
+        self.connection.count_received(receipt)
+        match message:
+            case Update():
+                self._flights.depart(message.version, wire_bytes)
+                self._updates.depart(message.version, wire_bytes)
+            case ModelChunk():
+                self._chunks_sent += 1
+                self._chunks.depart(self._chunks_sent, wire_bytes)
+            case _:
+                self.connection.downlink.spend(wire_bytes)
+
+    def land(self, message: ClientMessage) -> None:
+        """Note what `message` says to have come."""
+        match message:
+            case ChunkReceived():
+                self._chunks.arrive(message.chunks)
+            case Applied():
+                self._updates.arrive(message.version)
+                flight = self._flights.arrive(message.version)
+                if flight is not None:
+                    self.connection.observe_downlink(flight.less(message.build_time_ms / 1e3))
+            case _:
+                pass
+
+    def end(self) -> None:
+        """Note that nothing of the stream is on its way any more."""
+        self._updates.end()
+        self._chunks.end()
+
+
 class DeviceStream:
     """A stream and its session; the daemon uses it as its `Outlet`."""
 
@@ -89,7 +145,8 @@ class DeviceStream:
         """Wrap the stream of `context`; to be made on the loop that runs it."""
         self._context = context
         self._session = session
-        self._connection: Connection | None = None
+        self._budgeted: _Budgeted | None = None
+        """None until the device is known."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._wake = asyncio.Event()
@@ -151,11 +208,11 @@ class DeviceStream:
         Raises:
             AmsError: the edge sent what it may not, or `connection` cannot go on.
         """
-        self._connection = connection
+        self._budgeted = _Budgeted(connection, self._flights)
         connection.downlink.spend(CONNECTION_BYTES)
         connection.count_received(CONNECTION_BYTES)
         self._session.greet(await asyncio.to_thread(connection.greeting))
-        reader, writer = asyncio.ensure_future(self._read_all(connection)), asyncio.ensure_future(self._write_all())
+        reader, writer = asyncio.ensure_future(self._read_all(self._budgeted)), asyncio.ensure_future(self._write_all())
         try:
             done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -164,6 +221,7 @@ class DeviceStream:
             reader.cancel()
             await self._halt(writer)
             await asyncio.gather(reader, writer, return_exceptions=True)
+            self._budgeted.end()
 
     async def _halt(self, writer: "asyncio.Future[None]") -> None:
         """End the writer after the message that it is writing.
@@ -184,24 +242,17 @@ class DeviceStream:
 
     def _queue(self, message: ServerMessage) -> None:
         for event in self._session.send(message):
-            if self._connection is not None:
-                self._connection.deliver(event)
+            if self._budgeted is not None:
+                self._budgeted.connection.deliver(event)
         self._wake.set()
 
-    async def _read_all(self, connection: Connection) -> None:
+    async def _read_all(self, budgeted: _Budgeted) -> None:
         while (message := await self._read()) is not None:
-            if isinstance(message, Applied):
-                self._land(message, connection)
-            for event in self._session.receive(message):
-                connection.deliver(event)
+            events = self._session.receive(message)
+            budgeted.land(message)
+            for event in events:
+                budgeted.connection.deliver(event)
             self._wake.set()
-
-    def _land(self, applied: Applied, connection: Connection) -> None:
-        flight = self._flights.arrive(applied.version)
-        if flight is None:
-            return
-        connection.downlink.settle(flight.wire_bytes)
-        connection.observe_downlink(flight.less(applied.build_time_ms / 1e3))
 
     async def _read(self) -> ClientMessage | None:
         try:
@@ -210,9 +261,10 @@ class DeviceStream:
             raise ProtocolError("message is no protobuf of this protocol") from error
         if not isinstance(proto, pb.ClientMessage):
             return None
-        if self._connection is not None:
-            self._connection.downlink.spend(receipt_bytes(proto.ByteSize()))
-            self._connection.count_received(sent_bytes(proto.ByteSize()))
+        if self._budgeted is not None:
+            connection = self._budgeted.connection
+            connection.downlink.spend(receipt_bytes(proto.ByteSize()))
+            connection.count_received(sent_bytes(proto.ByteSize()))
         return client_message_from_proto(proto)
 
     async def _write_all(self) -> None:
@@ -225,13 +277,16 @@ class DeviceStream:
                 continue
             proto = server_message_to_proto(message)
             wire_bytes = sent_bytes(proto.ByteSize())
-            wait_s = self._wait_s(message, wire_bytes)
+            budgeted = self._budgeted
+            wait_s = budgeted.wait_s(message, wire_bytes) if budgeted is not None else 0.0
             if wait_s > 0:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), wait_s)
+                if not self._session.let_end_pass():
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), wait_s)
                 continue
             self._session.pop()
-            self._spend(message, wire_bytes, receipt_bytes(proto.ByteSize()))
+            if budgeted is not None:
+                budgeted.spend(message, wire_bytes, receipt_bytes(proto.ByteSize()))
             await self._context.write(proto)
             self._tell(message)
 
@@ -246,21 +301,5 @@ class DeviceStream:
 
     def _fit_chunk(self) -> None:
         """See that the next chunk fits the burst: the budget may have become smaller since it was made."""
-        if self._connection is not None:
-            self._session.split_chunk(max(1, self._connection.downlink.largest_message_bytes - CHUNK_FIELDS_BYTES))
-
-    def _wait_s(self, message: ServerMessage, wire_bytes: int) -> float:
-        """Return the seconds until a message may go; the last one of a stream does not wait."""
-        if self._connection is None or isinstance(message, Drain | Problem):
-            return 0.0
-        downlink = self._connection.downlink
-        wait = downlink.wait_s if isinstance(message, Welcome | ModelChunk | Update) else downlink.urgent_wait_s
-        return wait(wire_bytes)
-
-    def _spend(self, message: ServerMessage, wire_bytes: int, receipt: int) -> None:
-        if self._connection is None:
-            return
-        self._connection.downlink.spend(wire_bytes)
-        self._connection.count_received(receipt)
-        if isinstance(message, Update):
-            self._flights.depart(message.version, wire_bytes)
+        if self._budgeted is not None:
+            self._session.split_chunk(max(1, self._budgeted.connection.downlink.largest_message_bytes - CHUNK_FIELDS_BYTES))

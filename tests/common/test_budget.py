@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ams_common.budget import (
+    ANSWER_S,
     LEAST_BURST_BYTES,
+    LOST_S,
     MOST_DOWNLINK,
     MOST_MESSAGE_BYTES,
     MOST_UPLINK,
     RECEIPT_FRACTION,
     Allowance,
     TokenBucket,
+    Unanswered,
     allowance,
     burst_bytes,
     even_rates,
@@ -183,18 +186,89 @@ def test_without_a_limit_debts_are_forgotten_and_none_are_made() -> None:
     assert unlimited.wait_s(500) == 0.0
 
 
-def test_what_was_held_up_on_its_way_counts_as_leaving_when_it_arrives() -> None:
+def test_what_has_no_answer_keeps_its_place_in_the_burst() -> None:
     clock = ManualClock()
     bucket = bucket_of(8000, 1000, clock)
-    bucket.spend(800)
+    unanswered = Unanswered(bucket)
+    for key in (3, 4):
+        unanswered.depart(key, 300)
+    clock.sleep(50.0)
+    assert bucket.room_bytes == 400, "as if both had left only now"
+    assert bucket.wait_s(401) == ANSWER_S, "what no time helps is asked again soon"
+    unanswered.arrive(3)
+    assert bucket.room_bytes == 400
+    assert bucket.wait_s(700) == pytest.approx(0.3)
+    clock.sleep(50.0)
+    assert bucket.room_bytes == 700
+    unanswered.depart(5, 100)
+    unanswered.end()
+    clock.sleep(50.0)
+    assert bucket.room_bytes == 1000
+    assert bucket.spent_bytes == 700
+
+
+def test_answers_are_for_all_that_went_before() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 1000, clock)
+    unanswered = Unanswered(bucket)
+    for key in (3, 5, 6):
+        unanswered.depart(key, 100)
+    unanswered.arrive(5)
+    unanswered.arrive(4)
+    clock.sleep(50.0)
+    assert bucket.room_bytes == 900
+
+
+def test_what_will_have_no_answer_gives_up_its_place() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 1000, clock)
+    hold = bucket.hold(600)
+    clock.sleep(LOST_S)
+    assert bucket.room_bytes == 400
+    clock.sleep(1.0)
+    assert bucket.room_bytes == 400
     clock.sleep(60.0)
-    bucket.settle(800)
-    assert bucket.wait_s(200) == 0.0
-    assert bucket.wait_s(1000) == pytest.approx(0.8)
-    unlimited = bucket_of(0, 1, clock)
-    unlimited.settle(10**9)
-    unlimited.change(Allowance(bps=8000, burst_bytes=500))
-    assert unlimited.wait_s(1) == 0.0
+    assert bucket.room_bytes == 1000
+    bucket.release(hold)
+    assert bucket.room_bytes == 1000
+
+
+def test_what_left_under_a_larger_budget_keeps_no_small_message_from_going() -> None:
+    clock = ManualClock()
+    bucket = bucket_of(0, 1, clock)
+    unanswered = Unanswered(bucket)
+    unanswered.depart(1, 10**6)
+    bucket.change(Allowance(bps=8000, burst_bytes=600, reserve_bytes=100))
+    clock.sleep(1.0)
+    assert bucket.urgent_wait_s(100) == 0.0
+    assert bucket.wait_s(400) > 0.0
+    unanswered.arrive(1)
+    assert bucket.urgent_wait_s(100) == 0.0, "there is no debt"
+    clock.sleep(0.5)
+    assert bucket.wait_s(400) == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 40), st.floats(0.0, 1.0)), max_size=40), st.integers(0, 30))
+def test_however_long_messages_are_held_up_no_window_has_more_than_its_rate_and_a_burst(
+    messages: list[tuple[int, int, float]], gap_ms: int
+) -> None:
+    clock = ManualClock()
+    bucket = bucket_of(8000, 500, clock)
+    unanswered = Unanswered(bucket)
+    answers_s, leaves = list[float](), list[tuple[float, int]]()
+    for key, (size_bytes, held_ms, left) in enumerate(messages):
+        clock.sleep(gap_ms / 1e3)
+        while (wait_s := bucket.wait_s(size_bytes)) > 0:
+            clock.sleep(min(wait_s, 1e-3))
+            unanswered.arrive(sum(answer_s <= clock.now_s() for answer_s in answers_s) - 1)
+        unanswered.depart(key, size_bytes)
+        # Messages leave, and are answered, in order.
+        answers_s.append(max([*answers_s[-1:], clock.now_s() + held_ms / 10]))
+        leaves.append((clock.now_s() + left * (answers_s[-1] - clock.now_s()), size_bytes))
+    for begin_s, _ in leaves:
+        for end_s, _ in leaves:
+            sent_bytes = sum(size for time_s, size in leaves if begin_s <= time_s <= end_s)
+            assert end_s < begin_s or sent_bytes <= 1000 * (end_s - begin_s) + 500 + 1
 
 
 def test_the_burst_is_a_message_of_ten_seconds_and_the_reserve() -> None:

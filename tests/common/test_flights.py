@@ -1,5 +1,6 @@
+from ams_common.budget import LOST_S
 from ams_common.clock import ManualClock
-from ams_common.flights import LOST_S, MOST_FLIGHTS, PROMPT_S, Flight, Flights
+from ams_common.flights import MOST_FLIGHTS, PROMPT_S, Flight, Flights
 
 
 def test_an_answer_tells_how_long_the_message_took() -> None:

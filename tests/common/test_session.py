@@ -39,6 +39,7 @@ from ams_common.messages import (
     Applied,
     BatchReceived,
     Budget,
+    ChunkReceived,
     ClientMessage,
     Control,
     Drain,
@@ -138,6 +139,17 @@ class TestClient:
         assert isinstance(snapshot, SnapshotReceived)
         assert (snapshot.version, snapshot.weights_digest) == (7, weights_digest(weights_of(7)))
         np.testing.assert_array_equal(snapshot.vector, weights_of(7))
+
+    def test_all_chunks_that_have_come_are_told_in_one_report(self) -> None:
+        session = client()
+        messages = greeting_messages(hello_of(), offer(7))
+        for message in messages:
+            session.receive(message)
+        chunks = sum(isinstance(message, ModelChunk) for message in messages)
+        assert chunks == 2
+        assert session.peek() == ChunkReceived(chunks=chunks)
+        session.pop()
+        assert session.peek() is None
 
     def test_nothing_but_the_hello_is_sent_before_the_welcome(self) -> None:
         session = client(batches=[batch(1)])
@@ -422,6 +434,16 @@ class TestServer:
         ]
         session.split_chunk(1)
 
+    def test_no_more_chunks_have_come_than_were_written(self) -> None:
+        session = server()
+        chunk = ModelChunk(part="graph", offset=0, data=b"abc")
+        session.greet([WELCOME, chunk, chunk, chunk])
+        for _ in range(3):
+            session.pop()
+        assert session.receive(ChunkReceived(chunks=2)) == []
+        with pytest.raises(ProtocolError, match="edge has 3 chunks, 2 were sent"):
+            session.receive(ChunkReceived(chunks=3))
+
     def test_another_protocol_is_refused(self) -> None:
         with pytest.raises(RefusedError, match="protocol 9") as caught:
             ServerSession(BatchLedger(), ManualClock(), 10.0).receive(replace(HELLO, protocol_version=9))
@@ -566,6 +588,18 @@ class TestServer:
         assert not session.finished
         assert waiting(session) == [BatchReceived(batch_id=1), Drain(reason="stop")]
         assert session.finished
+
+    def test_the_end_passes_what_waits(self) -> None:
+        session = server()
+        session.greet([WELCOME_BACK])
+        session.pop()
+        session.receive(batch(1))
+        session.send(CONTROL)
+        assert not session.let_end_pass(), "nothing has ended"
+        session.send(Drain(reason="stop"))
+        assert session.let_end_pass()
+        assert not session.let_end_pass()
+        assert waiting(session) == [Drain(reason="stop")]
 
     def test_a_refusal_needs_no_welcome(self) -> None:
         session = ServerSession(BatchLedger(), ManualClock(), 10.0)

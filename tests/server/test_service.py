@@ -33,6 +33,7 @@ from ams_common.messages import (
     PROTOCOL_VERSION,
     Applied,
     BatchReceived,
+    ChunkReceived,
     ClientMessage,
     Control,
     Drain,
@@ -273,13 +274,47 @@ def test_the_model_waits_for_the_downlink_while_acknowledgements_pass() -> None:
     with running_server(backend) as server, client(server.port) as stream:
         started_s = time.monotonic()
         stream.send(replace(HELLO, downlink_bps=80_000), batch(1))
-        messages = stream.read_until(BatchReceived)
-        assert sum(isinstance(message, ModelChunk) for message in messages) <= 2
+        count = sum(isinstance(message, ModelChunk) for message in stream.read_until(BatchReceived))
+        assert count <= 2
+        stream.send(ChunkReceived(chunks=count))
         while (chunk := stream.read_until(ModelChunk)[-1]) and isinstance(chunk, ModelChunk):
+            count += 1
+            stream.send(ChunkReceived(chunks=count))
             assert len(chunk.data) <= 5000
             if chunk.part == "weights" and chunk.offset + len(chunk.data) == size:
                 break
         assert time.monotonic() - started_s > (size - 4096) / 100_000
+
+
+def test_chunks_that_nobody_says_to_have_leave_no_room_for_others() -> None:
+    # The bucket is full again at once, so that time alone holds back nothing.
+    backend = FakeBackend(offer(2), downlink_bps=10**9, burst_bytes=2000)
+    with running_server(backend) as server, client(server.port) as stream:
+        stream.send(replace(HELLO, downlink_bps=10**9))
+        count = 0
+        for batch_id in range(1, 20):
+            stream.send(batch(batch_id))
+            count += sum(isinstance(message, ModelChunk) for message in stream.read_until(BatchReceived))
+        assert count == 1
+        for count in (1, 2):
+            stream.send(ChunkReceived(chunks=count))
+            stream.read_until(ModelChunk)
+        stream.send(ChunkReceived(chunks=4))
+        problem = stream.read_until(Problem)[-1]
+    assert isinstance(problem, Problem)
+    assert problem.reason == "edge has 4 chunks, 3 were sent"
+
+
+def test_why_a_stream_ends_is_told_however_deep_the_downlink_is_in_debt() -> None:
+    backend = FakeBackend(offer(2), downlink_bps=8000, burst_bytes=4000)
+    with running_server(backend) as server, client(server.port) as stream:
+        stream.send(hello_of(holds=held(2)))
+        stream.read_until(Welcome)
+        backend.connection().downlink.spend(10**6)
+        stream.send(batch(1), HELLO)
+        (problem,) = stream.read_until(Problem)
+    assert isinstance(problem, Problem)
+    assert problem.reason == "a second hello came"
 
 
 def test_the_time_of_an_update_to_the_device_is_measured_without_the_building_of_the_model(
@@ -308,10 +343,13 @@ def test_a_chunk_made_for_a_larger_budget_is_cut_to_the_one_that_holds() -> None
     with running_server(backend) as server, client(server.port) as stream:
         stream.send(HELLO)
         chunks: list[ModelChunk] = []
+        count = 0
         while sum(len(each.data) for each in chunks) < len(snapshot):
             message = stream.read()
-            if isinstance(message, ModelChunk) and message.part == "weights":
-                chunks.append(message)
+            if isinstance(message, ModelChunk):
+                count += 1
+                stream.send(ChunkReceived(chunks=count))
+                chunks += [message] if message.part == "weights" else []
     assert len(chunks) > 2
     assert max(sent_bytes(len(each.data)) for each in chunks) < 4000
     assert b"".join(each.data for each in chunks) == snapshot

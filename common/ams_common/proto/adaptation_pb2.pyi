@@ -37,6 +37,7 @@ class ClientMessage(google.protobuf.message.Message):
     SNAPSHOT_REQUEST_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
     BUDGET_FIELD_NUMBER: builtins.int
+    CHUNK_RECEIVED_FIELD_NUMBER: builtins.int
     @property
     def hello(self) -> global___Hello:
         """edge: who it is and what it holds; the first message of a stream and only that."""
@@ -61,6 +62,10 @@ class ClientMessage(google.protobuf.message.Message):
     def budget(self) -> global___Budget:
         """edge: other budgets than those of its hello, from now on."""
 
+    @property
+    def chunk_received(self) -> global___ChunkReceived:
+        """edge: chunks have come."""
+
     def __init__(
         self,
         *,
@@ -70,10 +75,11 @@ class ClientMessage(google.protobuf.message.Message):
         snapshot_request: global___SnapshotRequest | None = ...,
         drain: global___Drain | None = ...,
         budget: global___Budget | None = ...,
+        chunk_received: global___ChunkReceived | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["applied", b"applied", "budget", b"budget", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["applied", b"applied", "budget", b"budget", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "frame_batch", "applied", "snapshot_request", "drain", "budget"] | None: ...
+    def HasField(self, field_name: typing.Literal["applied", b"applied", "budget", b"budget", "chunk_received", b"chunk_received", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["applied", b"applied", "budget", b"budget", "chunk_received", b"chunk_received", "drain", b"drain", "frame_batch", b"frame_batch", "hello", b"hello", "message", b"message", "snapshot_request", b"snapshot_request"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "frame_batch", "applied", "snapshot_request", "drain", "budget", "chunk_received"] | None: ...
 
 global___ClientMessage = ClientMessage
 
@@ -663,6 +669,24 @@ class ModelChunk(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["data", b"data", "offset", b"offset", "part", b"part"]) -> None: ...
 
 global___ModelChunk = ModelChunk
+
+@typing.final
+class ChunkReceived(google.protobuf.message.Message):
+    """Chunks have come: the network holds them no more."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHUNKS_FIELD_NUMBER: builtins.int
+    chunks: builtins.int
+    """edge: how many on this stream."""
+    def __init__(
+        self,
+        *,
+        chunks: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunks", b"chunks"]) -> None: ...
+
+global___ChunkReceived = ChunkReceived
 
 @typing.final
 class SnapshotHeader(google.protobuf.message.Message):

@@ -21,6 +21,7 @@ from ams_common.messages import (
     BatchReceived,
     Budget,
     ChunkPart,
+    ChunkReceived,
     ClientMessage,
     Control,
     Drain,
@@ -41,7 +42,7 @@ from ams_common.session.outbox import BatchOutbox
 from ams_common.snapshot_codec import decode_snapshot
 
 MAX_WAITING_REPORTS = 32
-"""Applied, SnapshotRequest and Budget messages that wait to be sent; the oldest goes when there are more."""
+"""Applied, SnapshotRequest, ChunkReceived and Budget messages that wait to be sent; the oldest goes when there are more."""
 _FINAL_CODES: tuple[ErrorCode, ...] = ("unsupported", "budget_too_small", "replaced")
 
 
@@ -191,10 +192,11 @@ class ClientSession:
         self._holdings = holdings
         self._start: SnapshotReceived | None = None
         self._hello_waits = True
-        self._reports: deque[Applied | SnapshotRequest | Budget | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
+        self._reports: deque[Applied | SnapshotRequest | Budget | ChunkReceived | Drain] = deque(maxlen=MAX_WAITING_REPORTS)
         self._welcome: Welcome | None = None
         self._has_weights = False
         self._download: _Download | None = None
+        self._chunks = 0
         self._header: SnapshotHeader | None = None
         outbox.rewind()
 
@@ -241,9 +243,12 @@ class ClientSession:
 
     def change_budget(self, budget: Budget) -> None:
         """Queue the wish for other budgets than those of the hello, in the place of one that waits."""
-        for waiting in [each for each in self._reports if isinstance(each, Budget)]:
+        self._report_newest(budget)
+
+    def _report_newest(self, report: Budget | ChunkReceived) -> None:
+        for waiting in [each for each in self._reports if type(each) is type(report)]:
             self._reports.remove(waiting)
-        self._reports.append(budget)
+        self._reports.append(report)
 
     def drain(self, reason: str) -> None:
         """Queue the last message of the stream; batches that wait are not sent any more."""
@@ -310,6 +315,8 @@ class ClientSession:
         if self._download is None:
             raise ProtocolError(f"chunk of {chunk.part} was not announced")
         self._download.add(chunk)
+        self._chunks += 1
+        self._report_newest(ChunkReceived(chunks=self._chunks))
         if not self._download.complete:
             return [SnapshotChunk(size_bytes=len(chunk.data))] if chunk.part == "weights" else []
         download, self._download = self._download, None

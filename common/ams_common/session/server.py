@@ -18,6 +18,7 @@ from ams_common.messages import (
     Applied,
     BatchReceived,
     Budget,
+    ChunkReceived,
     ClientMessage,
     Control,
     Drain,
@@ -141,6 +142,8 @@ class ServerSession:
         self._model: deque[SnapshotHeader | ModelChunk | Update] = deque()
         self._sends_start = False
         """Whether the chunks of weights at the head of the queue belong to a snapshot that stands alone."""
+        self._chunks = 0
+        """How many were written."""
         self._superseded = False
         self._end: Drain | Problem | None = None
         self._state: Literal["quiet", "open", "ended"] = "quiet"
@@ -175,6 +178,8 @@ class ServerSession:
                 return self._want_snapshot(message.reason)
             case Budget():
                 return self._want_budget(message)
+            case ChunkReceived():
+                return self._on_chunks(message)
             case Drain():
                 return [EdgeDraining(reason=message.reason)]
 
@@ -222,6 +227,17 @@ class ServerSession:
             return self._control or self._acknowledgements[0]
         return self._end or (self._model[0] if self._model else None)
 
+    def let_end_pass(self) -> bool:
+        """Drop what waits before the last message of the stream; return whether there was anything.
+
+        Batches whose acknowledgement goes come again, and are acknowledged then.
+        """
+        if self._state != "ended" or not (self._control or self._acknowledgements):
+            return False
+        self._control = None
+        self._acknowledgements.clear()
+        return True
+
     def split_chunk(self, most_bytes: int) -> None:
         """Cut the chunk that is next of the model, if it is one, down to `most_bytes`, at least 1; the rest comes after it."""
         if not self._model or not isinstance(self._model[0], ModelChunk) or len(self._model[0].data) <= most_bytes:
@@ -245,6 +261,7 @@ class ServerSession:
             sent = self._model.popleft()
             if isinstance(sent, SnapshotHeader):
                 self._sends_start = not sent.base_digest
+            self._chunks += isinstance(sent, ModelChunk)
 
     def _on_hello(self, message: ClientMessage) -> list[ServerEvent]:
         if not isinstance(message, Hello):
@@ -258,6 +275,11 @@ class ServerSession:
     def _on_batch(self, batch: FrameBatch, hello: Hello) -> list[ServerEvent]:
         self._acknowledgements.append(BatchReceived(batch_id=batch.batch_id))
         return [BatchArrived(batch=batch)] if self._ledger.enter(hello, batch.batch_id) else []
+
+    def _on_chunks(self, received: ChunkReceived) -> list[ServerEvent]:
+        if received.chunks > self._chunks:
+            raise ProtocolError(f"edge has {received.chunks} chunks, {self._chunks} were sent")
+        return []
 
     def _queue_snapshot(self, header: SnapshotHeader) -> None:
         self._model = deque(self._needed_for(header))
