@@ -1,6 +1,7 @@
-"""Do budgets hold on the wire? The demo's server and edge over a counting proxy, with an outage, at several budgets.
+"""Do budgets hold on the wire? The demo's server and edge over a counting proxy, with an outage and a stall, at several budgets.
 
-Each trial streams the demo's street in a loop for ten minutes, with an outage after four of them. The table shows, over all
+Each trial streams the demo's street in a loop for ten minutes, with an outage after four of them, and after six a stall of 16 s,
+in which connections stay open and nothing goes. The table shows, over all
 windows of 10 s and more, the largest excess over rate x window beside the documented burst, and what part of the budgets was
 used. Bytes are those of IP packets (IPv4, TCP with time stamps), acknowledgements included, in segments as large as on
 Ethernet. The last line says whether all promises were kept.
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ams_common.clock import SystemClock
-from ams_eval.promise.trial import Finding, Trial, Use, outage, run_trial
+from ams_eval.promise.trial import Finding, Trial, Use, outage, run_trial, stall
 from helpers.street_trial import LIGHT, server_flags, street_video
 
 BUDGETS = ("32/32", "64/64", "128/128", "256/256", "200/25")
@@ -39,13 +40,14 @@ async def trial(budgets: str, seconds: float, video: Path, out: Path) -> Finding
     uplink_kbps, downlink_kbps = map(float, budgets.split("/"))
     folder = out / f"{uplink_kbps:g}-{downlink_kbps:g}-kbps"
     folder.mkdir(exist_ok=True)
-    begin_s = 0.4 * seconds
+    outage_s, stall_s = 0.4 * seconds, 0.6 * seconds
     return await run_trial(
         Trial(
             uplink_kbps=uplink_kbps,
             downlink_kbps=downlink_kbps,
             duration_s=seconds,
-            actions=outage(begin_s, begin_s + 20.0),
+            actions=[*outage(outage_s, outage_s + 20.0), *stall(stall_s, stall_s + 16.0)],
+            slow=True,
             server_arguments=server_flags(LIGHT),
             edge_arguments=["--source", str(video)],
         ),

@@ -116,6 +116,8 @@ class Link:
         self._wished_at_s = -math.inf
         self._wake = asyncio.Event()
         self._flights = Flights(clock)
+        self._begun = False
+        """Whether the server has accepted the present stream, and the outbox was made fit for it."""
         self._speed = LinkSpeed()
         self.traffic = Traffic()
         self.failure: Exception | None = None
@@ -260,6 +262,7 @@ class Link:
         holdings = self._holdings()
         self._session = ClientSession(self._make_hello(), self._outbox, self._incoming, holdings)
         self._flights = Flights(self._clock)
+        self._begun = False
         try:
             problem = await self._hold_stream(self._session)
         except grpc.aio.AioRpcError as error:
@@ -301,6 +304,9 @@ class Link:
     def _receive_event(self, event: ClientEvent) -> None:
         if isinstance(event, ControlChanged):
             self._attempt, self._down_reported = 0, False
+        if isinstance(event, ControlChanged) and not self._begun:
+            self._begun = True
+            self._outbox.begin(self._uplink.room_bytes)
         self._on_event(event)
 
     def _lost(self, reason: str) -> float:

@@ -34,6 +34,19 @@ def test_batches_stay_until_they_are_acknowledged_and_come_again_on_a_new_stream
     assert outbox.peek() == batch(3)
 
 
+@pytest.mark.parametrize(
+    ("room_bytes", "kept"), [(10_000, [1, 2, 3]), (4000, [1, 2, 3]), (3999, [2, 3]), (2000, [3]), (-500, [3])]
+)
+def test_a_stream_begins_with_what_may_go_at_once_and_leaves_room_for_one_more(room_bytes: float, kept: list[int]) -> None:
+    outbox = BatchOutbox(20.0)
+    outbox.begin(room_bytes)
+    for number in (1, 2, 3):
+        outbox.add(batch(number, 1000))
+    outbox.begin(room_bytes)
+    assert contents(outbox) == kept
+    assert outbox.dropped == 3 - len(kept)
+
+
 def test_what_is_too_old_is_dropped_sent_or_not() -> None:
     outbox = BatchOutbox(1.0)
     outbox.add(batch(1))

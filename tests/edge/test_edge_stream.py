@@ -54,10 +54,11 @@ class Stage:
     def __init__(self) -> None:
         self.clock, self.call, self.outbox = ManualClock(), FakeCall(), BatchOutbox(600.0)
         self.wake, self.flights, self.speed = asyncio.Event(), list[Flight](), LinkSpeed()
+        self.uplink = TokenBucket(Allowance(bps=0, burst_bytes=1), self.clock)
         self.stream = EdgeStream(
             call=cast("Call", self.call),
             session=ClientSession(HELLO, self.outbox, IncomingSnapshot(), holdings(2)),
-            uplink=TokenBucket(Allowance(bps=0, burst_bytes=1), self.clock),
+            uplink=self.uplink,
             traffic=Traffic(),
             wake=self.wake,
             stopped=asyncio.Event(),
@@ -97,6 +98,25 @@ def test_batches_whose_answers_are_late_are_followed_by_one_and_no_more() -> Non
         await stage.call.arrive(BatchReceived(batch_id=2))
         assert stage.call.batches == [1, 2, 3, 4]
         assert [each.waited_s > 0 for each in stage.flights] == [False, True]
+
+    asyncio.run(play(scene))
+
+
+def test_batches_that_may_not_have_left_yet_keep_their_place_in_the_budget() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.uplink.change(Allowance(bps=8_000_000, burst_bytes=3600, reserve_bytes=600))
+        stage.clock.sleep(0.5)
+        await stage.add(1, 2, 3, 4)
+        assert stage.call.batches == [1, 2]
+        stage.clock.sleep(0.5)
+        stage.wake.set()
+        await settle()
+        assert stage.call.batches == [1, 2], "the rate alone would have brought room for hundreds"
+        await stage.call.arrive(BatchReceived(batch_id=1))
+        stage.clock.sleep(0.1)
+        stage.wake.set()
+        await settle()
+        assert stage.call.batches == [1, 2, 3]
 
     asyncio.run(play(scene))
 

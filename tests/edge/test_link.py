@@ -429,6 +429,32 @@ def test_batches_wait_for_the_budget_while_small_messages_pass() -> None:
         assert link.dropped_batches == 1, "one that is larger than the burst can hold beside the reserve"
 
 
+def test_after_an_outage_only_what_leaves_room_for_the_next_batch_is_sent() -> None:
+    uplink = TokenBucket(Allowance(bps=8000, burst_bytes=30_000, reserve_bytes=5000), ManualClock())
+    backend = FakeBackend(offer(2))
+    with running_server(backend) as server:
+        link = Link(
+            LinkConfig(server=f"127.0.0.1:{server.port}"),
+            make_hello=lambda: hello_of(holds=held(2)),
+            holdings=lambda: holdings(2),
+            on_event=lambda event: None,
+            uplink=uplink,
+            clock=ManualClock(),
+            random=Impatient(),
+        )
+        for batch_id in (1, 2, 3, 4):
+            link._outbox.add(batch(batch_id, 6000))
+        link.start()
+        received = backend.connection().events
+        received.wait_count(BatchArrived, 2)
+        link.send_batch(batch(5, 6000))
+        received.wait_count(BatchArrived, 3)
+        link.stop()
+    arrived = [each.batch.batch_id for each in received.all(BatchArrived) if isinstance(each, BatchArrived)]
+    assert arrived == [3, 4, 5]
+    assert link.dropped_batches == 2
+
+
 def test_batches_that_would_make_the_newest_late_give_way_to_it() -> None:
     clock = ManualClock()
     uplink = TokenBucket(Allowance(bps=8000, burst_bytes=40_000, reserve_bytes=5000), clock)
@@ -454,18 +480,18 @@ def test_batches_that_wait_are_dropped_where_a_lower_budget_has_no_room_for_them
     uplink, backend = TokenBucket(allowance(1_000_000), ManualClock()), FakeBackend(offer(0))
     with running_link(free_port, uplink=uplink) as (link, events):
         events.wait_count(Disconnected)
-        for batch_id, size in ((1, 110_000), (2, 1000), (3, 110_000)):
+        for batch_id, size in ((1, 110_000), (2, 110_000), (3, 1000)):
             link.send_batch(batch(batch_id, size))
         added = threading.Event()
         link._on_loop(added.set)
         assert added.wait(TIMEOUT_S)
         link.hold(Budget(uplink_bps=20_000, downlink_bps=0))
         with running_server(backend, port=free_port):
-            events.wait_for(lambda items: BatchTaken(batch_id=2) in items)
+            events.wait_for(lambda items: BatchTaken(batch_id=3) in items)
             link.send_batch(batch(4, 1000))
             events.wait_for(lambda items: BatchTaken(batch_id=4) in items)
             arrived = backend.connection().events.all(BatchArrived)
-        assert [each.batch.batch_id for each in arrived if isinstance(each, BatchArrived)] == [2, 4]
+        assert [each.batch.batch_id for each in arrived if isinstance(each, BatchArrived)] == [3, 4]
         assert link.dropped_batches == 2
 
 

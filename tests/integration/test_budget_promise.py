@@ -1,4 +1,4 @@
-"""A budget is a promise: what two real processes put on the wire, counted between them, over an outage and a reconnect."""
+"""A budget is a promise: what two real processes put on the wire, counted between them, over a stall and an outage."""
 
 import asyncio
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 from tests.integration.scene import HEIGHT, WIDTH, write_scene
 
 from ams_common.clock import SystemClock
-from ams_eval.promise.trial import Trial, outage, run_trial
+from ams_eval.promise.trial import Trial, outage, run_trial, stall
 
 RATE_HZ = 5
 DURATION_S = 60
 RATE_KBPS = 48.0
-"""Little enough for the first model alone, 160 kB, to break a promise that is not kept; the outage is in the middle of it."""
-OUTAGE_S = (12.0, 18.0)
+"""Little enough for the first model alone, 160 kB, to break a promise that is not kept; both are in the middle of it."""
+STALL_S = (2.0, 17.0)
+"""Longer than the 12 s of a burst."""
+OUTAGE_S = (20.0, 26.0)
 
 
 def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
@@ -21,7 +23,8 @@ def test_a_minute_of_stream_keeps_within_the_budgets(tmp_path: Path) -> None:
         uplink_kbps=RATE_KBPS,
         downlink_kbps=RATE_KBPS,
         duration_s=DURATION_S,
-        actions=outage(*OUTAGE_S),
+        actions=[*stall(*STALL_S), *outage(*OUTAGE_S)],
+        slow=True,
         server_arguments=[
             *("--teacher", f"labels:{tmp_path / 'labels.npz'}", "--teacher-classes", "street7"),
             *("--teacher-labels-hz", str(RATE_HZ), "--class-set", "street7", "--classes", "road,sky"),

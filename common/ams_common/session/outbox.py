@@ -36,6 +36,14 @@ class BatchOutbox:
             excess -= self._waiting[0].payload_bytes
             self._drop(self._waiting)
 
+    def begin(self, room_bytes: float) -> None:
+        """Drop the oldest of what was kept for this stream, so that the rest may go at once and a batch like the newest after it.
+
+        Otherwise every later batch, as large as what the budget brings until then, would wait as long, and every update.
+        """
+        newest_bytes = self._waiting[-1].payload_bytes if self._waiting else 0
+        self.shorten(room_bytes - newest_bytes)
+
     def peek(self) -> FrameBatch | None:
         """Return the oldest batch that was not sent on this stream."""
         return self._waiting[0] if self._waiting and not self._held else None
