@@ -37,7 +37,7 @@ class BatchOutbox:
             self._drop(self._waiting)
 
     def begin(self, room_bytes: float) -> None:
-        """Drop the oldest of what was kept for this stream, so that the rest may go at once and a batch like the newest after it.
+        """Drop the oldest of what was kept, so that the rest may go at once on a new stream, and a batch like the newest after it.
 
         Otherwise every later batch, as large as what the budget brings until then, would wait as long, and every update.
         """
