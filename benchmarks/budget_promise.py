@@ -1,9 +1,10 @@
 """Do budgets hold on the wire? The demo's server and edge over a counting proxy that fails, at several budgets.
 
-Each trial streams the demo's street in a loop for ten minutes, with an outage after four of them, and after six with a stall of
-16 s, in which connections stay open and nothing goes. The table shows, over all windows of 10 s and more, the largest excess
-over rate x window beside the documented burst, and what part of the budgets was used. Bytes are those of IP packets (IPv4, TCP with time stamps), acknowledgements included, in segments as large as on
-Ethernet. The last line says whether all promises were kept.
+Each trial streams the demo's street in a loop for ten minutes, with an outage after four of them, and after six with a stall
+of 16 s, in which connections stay open and nothing goes. The table shows, over all windows of 10 s and more, the largest
+excess over rate x window beside the documented burst, and what part of the budgets was used. Bytes are those of IP packets
+(IPv4, TCP with time stamps), acknowledgements included, in segments as large as on Ethernet. The last line says whether all
+promises were kept.
 """
 
 import argparse

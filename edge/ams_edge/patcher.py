@@ -110,10 +110,11 @@ class Patcher:
         """
         started_s = self._clock.now_s()
         _check_digests(model)
-        self._applied.clear()
         if not self.knows(model):
             return self._install_other(model, started_s)
-        return self._switch(model, self._ready_model(model), History(model.vector, model.weights_digest), started_s)
+        runnable = self._ready_model(model)
+        self._applied.clear()
+        return self._switch(model, runnable, History(model.vector, model.weights_digest), started_s)
 
     def prepare_updates(self) -> None:
         """Look for a way to change the weights of the running model without new sessions; takes some tenths of a second.
@@ -163,6 +164,7 @@ class Patcher:
         runnable = self._built(model, backend)
         runnable.warm()
         self._backend, self._weight_inputs = backend, None
+        self._applied.clear()
         return self._switch(model, runnable, History(model.vector, model.weights_digest), started_s)
 
     def _base_of(self, update: Update) -> StoredModel:

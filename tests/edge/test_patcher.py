@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -273,6 +274,20 @@ def test_a_model_that_is_not_what_was_announced_is_refused(change: Callable[[Sto
     with pytest.raises(ModelError, match=message):
         patcher.install(change(model))
     assert running(slot) is before
+
+
+def test_a_model_that_cannot_run_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    patcher, _, model = make_patcher()
+    update = tiny_update(model)
+    patcher.apply(update)
+
+    def fail(*_: object) -> NoReturn:
+        raise ModelError("no memory")
+
+    monkeypatch.setattr(Patcher, "_ready_model", fail)
+    with pytest.raises(ModelError, match="no memory"):
+        patcher.install(tiny_model(seed=5, version=9))
+    assert patcher.has_applied(update)
 
 
 def test_a_provider_that_fails_is_left_for_the_cpu(caplog: pytest.LogCaptureFixture) -> None:

@@ -37,9 +37,9 @@ class BatchOutbox:
             self._drop(self._waiting)
 
     def begin(self, room_bytes: float) -> None:
-        """Drop the oldest of what was kept, so that the rest may go at once on a new stream, and a batch like the newest after it.
+        """Drop the oldest of what was kept for a new stream, so that the rest may go at once, and one more like the newest.
 
-        Otherwise every later batch, as large as what the budget brings until then, would wait as long, and every update.
+        Otherwise every later batch, as large as what the budget brings until then, would wait as long, and every update too.
         """
         newest_bytes = self._waiting[-1].payload_bytes if self._waiting else 0
         self.shorten(room_bytes - newest_bytes)
