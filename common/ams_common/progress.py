@@ -3,6 +3,8 @@
 from ams_common.clock import Clock
 
 REPORT_INTERVAL_S = 10.0
+PACE_S = REPORT_INTERVAL_S / 2
+"""The speed is that of so much of an interval, its end: a budget's burst, which comes at once, says nothing of what follows."""
 
 
 class Progress:
@@ -12,8 +14,8 @@ class Progress:
         """Begin a download of `size_bytes`."""
         self._size_bytes = size_bytes
         self._clock = clock
-        self._done_bytes = self._told_bytes = 0
-        self._began_at_s = self._told_at_s = clock.now_s()
+        self._done_bytes = self._mark_bytes = 0
+        self._began_at_s = self._told_at_s = self._mark_at_s = clock.now_s()
 
     @property
     def left_bytes(self) -> int:
@@ -27,10 +29,19 @@ class Progress:
         if self._done_bytes >= self._size_bytes:
             took_s = now_s - self._began_at_s
             return f"{self._size_bytes / 1000:.0f} kB in {took_s:.0f} s" if took_s >= REPORT_INTERVAL_S else None
-        if now_s - self._told_at_s < REPORT_INTERVAL_S:
+        waited_s = now_s - self._told_at_s
+        if waited_s < REPORT_INTERVAL_S:
+            if waited_s <= REPORT_INTERVAL_S - PACE_S:
+                self._mark(now_s)
             return None
-        bytes_per_s = (self._done_bytes - self._told_bytes) / (now_s - self._told_at_s)
-        self._told_bytes, self._told_at_s = self._done_bytes, now_s
+        # From one arrival to another: chunks may be as far apart as lines.
+        bytes_per_s = (self._done_bytes - self._mark_bytes) / (now_s - self._mark_at_s)
+        self._told_at_s = now_s
+        self._mark(now_s)
         left_s = self.left_bytes / bytes_per_s
         parts = f"{self._done_bytes / 1000:.0f} of {self._size_bytes / 1000:.0f} kB"
         return f"{parts} at {bytes_per_s / 125:.0f} kbit/s, about {left_s:.0f} s to go"
+
+    def _mark(self, now_s: float) -> None:
+        """Measure the speed from here on."""
+        self._mark_bytes, self._mark_at_s = self._done_bytes, now_s
