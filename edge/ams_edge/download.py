@@ -37,11 +37,17 @@ class Download:
             for manifest in (provisioned.manifest, model.manifest)
         )
         differs = f"{held}, the server has {offered}" if held != offered else "another build of it than the server has"
-        path = self._config.model
-        _log.warning("--model %s is of no use for this server and a model is downloaded: it holds %s", path, differs)
+        self._warn_of_no_use(f"it holds {differs}")
 
     def begin(self, snapshot: SnapshotAnnounced, downlink_bps: int) -> None:
         """Say how large a set of weights is that will come, and how long it takes at `downlink_bps`, 0 for no limit."""
+        provisioned, named = self._provisioned, self._model
+        assert named is not None
+        if snapshot.whole and provisioned is not None and provisioned.manifest.bundle_digest == named.manifest.bundle_digest:
+            self._warn_of_no_use(
+                "it holds other weights than the server starts from, "
+                "make it again with ams-server provision and the server's --student-weights"
+            )
         self._progress = Progress(snapshot.encoded_bytes, self._clock)
         _log.info("receiving version %d: %s", snapshot.version, size_and_time(snapshot.encoded_bytes, downlink_bps))
 
@@ -62,6 +68,10 @@ class Download:
             version=snapshot.version,
             weights_digest=snapshot.weights_digest,
         )
+
+    def _warn_of_no_use(self, reason: str) -> None:
+        path = self._config.model
+        _log.warning("--model %s is of no use for this server and a model is downloaded: %s", path, reason)
 
 
 def size_and_time(size_bytes: int, downlink_bps: int) -> str:

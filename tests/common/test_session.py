@@ -272,7 +272,7 @@ class TestClient:
         assert isinstance(rest[0], SnapshotHeader)
         chunks = [each for each in rest if isinstance(each, ModelChunk)]
         assert parts == [SnapshotChunk(size_bytes=len(each.data)) for each in chunks[:-1]]
-        assert announced == SnapshotAnnounced(version=4, encoded_bytes=rest[0].encoded_bytes)
+        assert announced == SnapshotAnnounced(version=4, encoded_bytes=rest[0].encoded_bytes, whole=True)
         assert isinstance(event, SnapshotReceived)
         assert event.version == 4
 
@@ -368,6 +368,8 @@ class TestClient:
             received = [event for message in messages for event in session.receive(message)]
             wholes = [event for event in received if isinstance(event, SnapshotReceived)]
             assert [event.version for event in wholes] == ([0, 3] if kept is NOTHING else [3])
+            announced = [event.whole for event in received if isinstance(event, SnapshotAnnounced)]
+            assert announced == ([True, False] if kept is NOTHING else [False])
             np.testing.assert_array_equal(wholes[-1].vector, weights_of(3))
 
     @pytest.mark.parametrize("base", [bytes(16), weights_digest(weights_of(9)[:100])])

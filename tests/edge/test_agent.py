@@ -325,6 +325,18 @@ def test_a_provisioned_model_that_the_server_does_not_have_costs_one_line_and_a_
     assert "is of no use for this server and a model is downloaded: it holds older for 48x32 pixels" in line
 
 
+def test_a_provisioned_model_with_other_starting_weights_is_told_once(
+    make_settings: Callable[..., AgentSettings], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = FakeBackend(offer(tiny_model(seed=2, version=7)))
+    path = provisioned(tmp_path, tiny_model(seed=1))
+    with running_server(backend) as server, agent_at(make_settings(server.port, model=path)) as (_, frames):
+        next(frames)
+        wait_until_applied(backend.connection(), 7)
+    (line,) = told_by_edge(caplog, "--model")
+    assert "is of no use for this server and a model is downloaded: it holds other weights than the server starts from" in line
+
+
 def test_a_stored_model_of_another_student_gives_way_to_the_provisioned_one(
     make_settings: Callable[..., AgentSettings], tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ def test_what_comes_becomes_the_model_that_was_named() -> None:
     coming = download()
     coming.model_named(replace(NAMED, graph=b"older"))
     coming.model_named(NAMED)
-    coming.begin(SnapshotAnnounced(version=7, encoded_bytes=1000), 0)
+    coming.begin(SnapshotAnnounced(version=7, encoded_bytes=1000, whole=True), 0)
     model = coming.finish(WEIGHTS)
     assert (model.manifest, model.graph, model.version) == (MODEL.manifest, MODEL.graph, 7)
     assert model.weights_digest == MODEL.weights_digest
@@ -38,7 +38,7 @@ def test_a_slow_download_is_told_from_its_begin_to_its_end(caplog: pytest.LogCap
     clock = ManualClock()
     coming = download(clock=clock)
     coming.model_named(NAMED)
-    coming.begin(SnapshotAnnounced(version=7, encoded_bytes=30_000), 16_000)
+    coming.begin(SnapshotAnnounced(version=7, encoded_bytes=30_000, whole=True), 16_000)
     for _ in range(14):
         clock.sleep(1.0)
         coming.add(2000)
@@ -63,6 +63,19 @@ def test_a_model_other_than_the_provisioned_one_is_told_with_what_differs(caplog
     assert caplog.messages == [
         f"{start}another build of it than the server has",
         f"{start}older {size}, the server has {MODEL.manifest.student} {size}",
+    ]
+
+
+def test_a_whole_model_that_comes_in_spite_of_a_provisioned_one_is_told_with_the_way_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for provisioned, whole in ((MODEL, False), (None, True), (tiny_model(seed=5), True)):
+        coming = download(provisioned)
+        coming.model_named(NAMED)
+        coming.begin(SnapshotAnnounced(version=7, encoded_bytes=1000, whole=whole), 0)
+    assert caplog.messages == [
+        "--model first.ams is of no use for this server and a model is downloaded: it holds other weights than the server "
+        "starts from, make it again with ams-server provision and the server's --student-weights"
     ]
 
 

@@ -64,6 +64,8 @@ class SnapshotAnnounced:
     version: int
     encoded_bytes: int
     """Bytes that are to come."""
+    whole: bool
+    """Whether they build on no other weights, so that the server knows of none here that it began with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +311,8 @@ class ClientSession:
         self._incoming.begin(header)
         self._header = header
         self._download = _Download("weights", header.encoded_bytes, self._incoming.data)
-        return [SnapshotAnnounced(version=header.version, encoded_bytes=header.encoded_bytes - header.first_byte)]
+        left_bytes = header.encoded_bytes - header.first_byte
+        return [SnapshotAnnounced(version=header.version, encoded_bytes=left_bytes, whole=not header.base_digest)]
 
     def _on_chunk(self, chunk: ModelChunk, welcome: Welcome) -> list[ClientEvent]:
         if self._download is None:
