@@ -32,7 +32,7 @@ from ams_common.session.holdings import Holdings
 from ams_common.update_codec import CODECS
 from ams_edge.download import Download
 from ams_edge.edge_stream import Traffic
-from ams_edge.link import Link
+from ams_edge.link import Link, refusal_pause_s
 from ams_edge.link_plan import as_carried
 from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.patcher import Patcher, PatcherWorker
@@ -237,7 +237,7 @@ class Conversation:
             case ProblemReported():
                 self._problem = event
                 if not self._hopeless:
-                    _log.error("the server refuses: %s; %s", event.reason, self._model_state)
+                    _log.error("the server refuses: %s; %s%s", event.reason, self._model_state, _next_try(event))
             case Disconnected() | Draining():
                 # What the server said when it ended the stream is told already.
                 if self._problem is None or event.reason != self._problem.reason:
@@ -293,3 +293,10 @@ class Conversation:
                 _log.error("the model of server %s cannot run here; another one runs on", self._settings.server)
         if self._misfit is None:
             self._link.request_snapshot(str(error))
+
+
+def _next_try(problem: ProblemReported) -> str:
+    """Say when the server is asked again that has found the budgets too small, and what can be done until then."""
+    if problem.code != "budget_too_small":
+        return ""
+    return f", and the server is asked again in {refusal_pause_s(problem):g} s, or at once for other budgets (SIGHUP)"

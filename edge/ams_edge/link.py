@@ -327,7 +327,12 @@ class Link:
         if problem.code == "bad_request":
             self._outbox.clear()
         self._lost(problem.reason)
-        return FINAL_RETRY_S if problem.final else SLOW_RETRY_S
+        return refusal_pause_s(problem)
+
+
+def refusal_pause_s(problem: ProblemReported) -> float:
+    """Return the seconds until the server that has refused the stream for `problem` is asked again."""
+    return FINAL_RETRY_S if problem.final else SLOW_RETRY_S
 
 
 def _failure(server: str, error: grpc.aio.AioRpcError) -> str:

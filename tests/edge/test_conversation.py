@@ -206,7 +206,10 @@ def test_budgets_that_the_server_refuses_are_kept_to_all_the_same(
     conversation._on_event(ProblemReported(code="budget_too_small", reason="2 kbit/s carry nothing", final=True))
     conversation.check()
     assert conversation._link._uplink.bps == 2000 - UPKEEP_BPS, "nobody has allowed more"
-    assert warnings_of(caplog) == ["the server refuses: 2 kbit/s carry nothing; the model runs on"]
+    assert warnings_of(caplog) == [
+        "the server refuses: 2 kbit/s carry nothing; the model runs on, "
+        "and the server is asked again in 300 s, or at once for other budgets (SIGHUP)"
+    ]
 
 
 def test_a_cap_that_comes_while_budgets_change_is_kept(
