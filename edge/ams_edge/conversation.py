@@ -32,6 +32,7 @@ from ams_common.session.holdings import Holdings
 from ams_common.update_codec import CODECS
 from ams_edge.download import Download
 from ams_edge.edge_stream import Traffic
+from ams_edge.encoder import agreed_codec
 from ams_edge.link import Link, refusal_pause_s
 from ams_edge.link_plan import as_carried
 from ams_edge.own_budgets import OwnBudgets, told
@@ -93,6 +94,7 @@ class Conversation:
         self._problem: ProblemReported | None = None
         """What the server said last when it ended a stream with an error."""
         self._slow_link = False
+        self._other_codec_told = False
 
     def start(self) -> None:
         """Run the model that is stored or provisioned, if any, and begin to talk; once."""
@@ -231,6 +233,7 @@ class Conversation:
                 self._patching.submit(event.update)
             case ControlChanged():
                 self._control = event.control
+                self._tell_codec(event.control)
                 if self._budgets.obey(event.control):
                     self._hold()
                     self._tell_held()
@@ -269,6 +272,14 @@ class Conversation:
         own, asked = self._budgets.own, self._budgets.asked
         if own != asked:
             _log.info("budgets of %s are kept to %s: the other direction acknowledges no more", told(asked), told(own))
+
+    def _tell_codec(self, control: Control) -> None:
+        """Say once that the server does not decode the codec that is wanted."""
+        wanted = self._settings.video_codec
+        used = agreed_codec(wanted, control)
+        if used != wanted and not self._other_codec_told:
+            self._other_codec_told = True
+            _log.warning("the server does not decode --video-codec %s: %s is used", wanted, used)
 
     def _tell_held(self) -> None:
         """Say so where the server leaves less than the own budgets, and where it leaves them again."""

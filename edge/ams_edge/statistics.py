@@ -131,6 +131,7 @@ class Statistics:
             "batch",
             batch_id=batch.batch_id,
             frames=len(batch.capture_times_us),
+            video_codec=batch.video_codec,
             payload_bytes=batch.payload_bytes,
             encode_ms=round(encode_ms, 3),
             newest_capture_s=batch.capture_times_us[-1] / 1e6,

@@ -275,6 +275,7 @@ class Scheduler:
             device=session.device_id,
             batch_id=batch.batch_id,
             frames=len(batch.capture_times_us),
+            video_codec=batch.video_codec,
             payload_bytes=batch.payload_bytes,
             sampling_hz=session.learner.sampling_hz,
         )

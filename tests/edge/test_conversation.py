@@ -18,6 +18,7 @@ from ams_common.link_speed import SHARE
 from ams_common.messages import Budget, Control
 from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
 from ams_common.update_codec import DEFAULT_CODEC
+from ams_common.video_formats import VideoCodec
 from ams_edge.conversation import Conversation
 from ams_edge.link import Link
 from ams_edge.link_plan import as_carried
@@ -42,13 +43,14 @@ def converse(tmp_path: Path) -> Iterator[Callable[..., Conversation]]:
     clock = SystemClock()
     event_log = EventLog(tmp_path / "events.jsonl", clock)
 
-    def make(uplink_kbps: float = 0, downlink_kbps: float = 0) -> Conversation:
+    def make(uplink_kbps: float = 0, downlink_kbps: float = 0, video_codec: VideoCodec = "h264") -> Conversation:
         settings = AgentSettings(
             source="0",
             server="127.0.0.1:1",
             state_folder=tmp_path,
             uplink_kbps=uplink_kbps,
             downlink_kbps=downlink_kbps,
+            video_codec=video_codec,
         )
         made.append(
             Conversation(
@@ -273,3 +275,15 @@ def test_frames_become_fewer_on_a_link_that_is_slower_than_what_is_asked_for(
     told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
     slower = "the link carries less than is asked for, frames are smaller or fewer"
     assert told == [slower, "the link carries what is asked for again"] * 2
+
+
+def test_a_video_codec_that_the_server_does_not_decode_is_told_once(
+    converse: Callable[..., Conversation], caplog: pytest.LogCaptureFixture
+) -> None:
+    older = ControlChanged(control=replace(CONTROL, video_codecs=("h264",)))
+    newer = ControlChanged(control=replace(CONTROL, video_codecs=("h264", "av1")))
+    for codec, control in (("h264", older), ("av1", newer), ("av1", older)):
+        conversation = converse(video_codec=codec)
+        conversation._on_event(control)
+        conversation._on_event(control)
+    assert warnings_of(caplog) == ["the server does not decode --video-codec av1: h264 is used"]

@@ -130,6 +130,7 @@ def test_an_update_is_timed_from_the_capture_of_its_newest_frame_to_the_switch(c
     counting.statistics.applied(APPLIED, update(3))
     (encoded,) = counting.events("batch")
     assert (encoded["batch_id"], encoded["frames"], encoded["payload_bytes"], encoded["newest_capture_s"]) == (3, 2, 1000, 2.0)
+    assert encoded["video_codec"] == "h264"
     (swap,) = counting.events("swap")
     assert (swap["latency_s"], swap["payload_bytes"], swap["changed"]) == (1.875, 321, 9)
     assert (swap["wait_s"], swap["encode_s"], swap["upload_s"], swap["download_s"]) == (0.125, 0.25, 0.5, 0.75)

@@ -146,7 +146,7 @@ def test_a_batch_is_labelled_then_trained_on_and_the_update_is_sent(tmp_path: Pa
     assert outlet.sent.items == [update_to(1), CONTROL]
     assert session.mirror.version == 1
     batch_event, update_event = read_events(tmp_path / "events.jsonl")
-    assert (batch_event["event"], batch_event["device"]) == ("batch", "camera-1")
+    assert (batch_event["event"], batch_event["device"], batch_event["video_codec"]) == ("batch", "camera-1", "h264")
     assert (update_event["event"], update_event["device"], update_event["model_age_s"]) == ("update", "camera-1", 4.25)
 
 
