@@ -36,8 +36,8 @@ class DeviceConfig(PartConfig):
     """Budget from the server to here in kbit/s, the first model included; 0 for no limit but four times the other
     budget."""
     video_codec: VideoCodec = "h264"
-    """Video codec of the frames to the server, h264, hevc or av1: the others need fewer bytes and more time to encode. Where
-    the server cannot decode it, h264 is used."""
+    """Video codec of the frames to the server, h264, hevc or av1: the others take many times as long to encode, and the labels
+    of their pictures are worse at equal bytes. Where the server cannot decode it, h264 is used."""
     student: str = ""
     """Student wanted from the server; by default the server's."""
     class_set: str = ""
