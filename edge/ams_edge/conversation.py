@@ -13,6 +13,7 @@ from ams_common.budget import TokenBucket, allowance
 from ams_common.clock import Clock
 from ams_common.errors import AmsError, ConfigurationError, ModelError, reported
 from ams_common.events import EventLog
+from ams_common.link_speed import SHARE
 from ams_common.messages import Applied, Budget, Control, FrameBatch, Hello, Update
 from ams_common.model_file import StoredModel
 from ams_common.session.client import (
@@ -139,12 +140,13 @@ class Conversation:
         """Return what the server asks for, as far as the link carries it; None while it asks for nothing (one thread only)."""
         if self._control is None or self._misfit is not None:
             return None
-        carried = as_carried(self._control, self._link.carried_bps)
+        carried_bps = self._link.carried_bps
+        carried = as_carried(self._control, carried_bps)
         slow = carried != self._control
         if slow != self._slow_link:
             self._slow_link = slow
-            what = "less than is asked for, frames are smaller or fewer" if slow else "what is asked for again"
-            _log.info("the link carries %s", what)
+            measured = f"{carried_bps / SHARE / 1000:.1f} kbit/s, less than is asked for: frames are smaller or fewer"
+            _log.info("the link carries %s", measured if slow else "what is asked for again")
         return carried
 
     def send_batch(self, batch: FrameBatch, encode_ms: float) -> None:

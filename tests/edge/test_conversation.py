@@ -273,7 +273,7 @@ def test_frames_become_fewer_on_a_link_that_is_slower_than_what_is_asked_for(
         conversation._link._speed.observe(Flight(wire_bytes=50_000, duration_s=0.1))
     assert wanted(asked) is asked
     told = [record.getMessage() for record in caplog.records if "the link carries" in record.getMessage()]
-    slower = "the link carries less than is asked for, frames are smaller or fewer"
+    slower = "the link carries 50.0 kbit/s, less than is asked for: frames are smaller or fewer"
     assert told == [slower, "the link carries what is asked for again"] * 2
 
 
