@@ -14,7 +14,8 @@ from ams_common.errors import AmsError
 from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_common.settings import CommandSettings, load_settings
-from ams_server.allotment import describe
+from ams_server.admin import DeviceState, state_from_proto
+from ams_server.allotment import UNLIMITED, describe
 from ams_server.device_budget import DeviceBudget
 
 TIMEOUT_S = 10.0
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
             if settings.set_budget:
                 console.print(_set_budget(stub, settings), highlight=False, soft_wrap=True)
             else:
-                console.print(_table(stub.ListDevices(pb.ListDevicesRequest(), timeout=TIMEOUT_S)))
+                console.print(_table([(each, _ceiling_of(stub, each.device_id)) for each in _devices(stub)]))
         except grpc.RpcError as error:
             raise AdminCallError(_reason(settings.admin, error)) from error
     return 0
@@ -78,25 +79,43 @@ def _set_budget(stub: AdminStub, settings: AdminSettings) -> str:
         downlink_bps=_bps(settings.downlink_kbps),
     )
     answer = stub.SetCeiling(request, timeout=TIMEOUT_S)
-    when = "from now on" if answer.connected else "once it connects: no device of this name is connected now"
-    ceiling = DeviceBudget(uplink_bps=answer.uplink_bps, downlink_bps=answer.downlink_bps)
-    return f"device {settings.set_budget}: ceiling {describe(ceiling)}, {when}"
+    said = f"device {settings.set_budget}: ceiling {describe(_ceiling(answer))}"
+    if not answer.connected:
+        return f"{said}, once it connects: no device of this name is connected now"
+    states = [each for each in _devices(stub) if each.device_id == settings.set_budget]
+    now = [f"it asks for {describe(each.asked)} and has {describe(each.held)}" for each in states]
+    return "; ".join([f"{said}, from now on", *now])
 
 
 def _bps(kbps: float | None) -> int | None:
     return None if kbps is None else round(1000 * kbps)
 
 
-def _table(answer: pb.ListDevicesResponse) -> Table:
-    headings = ("device", "connected", "up, kbit/s", "asked", "mean", "down, kbit/s", "asked", "mean", "model age")
-    table = Table(*headings, box=None)
-    for each in answer.devices:
+def _devices(stub: AdminStub) -> list[DeviceState]:
+    return [state_from_proto(each) for each in stub.ListDevices(pb.ListDevicesRequest(), timeout=TIMEOUT_S).devices]
+
+
+def _ceiling_of(stub: AdminStub, device_id: str) -> DeviceBudget:
+    """Return a device's ceiling: a request without rates leaves it as it is."""
+    return _ceiling(stub.SetCeiling(pb.SetCeilingRequest(device_id=device_id), timeout=TIMEOUT_S))
+
+
+def _ceiling(answer: pb.SetCeilingResponse) -> DeviceBudget:
+    return DeviceBudget(uplink_bps=answer.uplink_bps, downlink_bps=answer.downlink_bps)
+
+
+def _table(devices: Sequence[tuple[DeviceState, DeviceBudget]]) -> Table:
+    """Return what the list shows of devices and their ceilings."""
+    rates = ("up, kbit/s", "asked", "mean", "down, kbit/s", "asked", "mean")
+    table = Table("device", "connected", *rates, "ceiling up/down", "model age", box=None)
+    for each, ceiling in devices:
         seconds = max(each.connected_s, 1e-3)
         table.add_row(
             *(each.device_id, f"{each.connected_s:.0f} s"),
-            *(_kbps(each.uplink_bps), _kbps(each.asked_uplink_bps), f"{each.uplink_bytes * 8e-3 / seconds:.1f}"),
-            *(_kbps(each.downlink_bps), _kbps(each.asked_downlink_bps), f"{each.downlink_bytes * 8e-3 / seconds:.1f}"),
-            f"{each.model_age_s:.1f} s" if each.HasField("model_age_s") else "–",
+            *(_kbps(each.held.uplink_bps), _kbps(each.asked.uplink_bps), f"{each.uplink_bytes * 8e-3 / seconds:.1f}"),
+            *(_kbps(each.held.downlink_bps), _kbps(each.asked.downlink_bps), f"{each.downlink_bytes * 8e-3 / seconds:.1f}"),
+            f"{_kbps(ceiling.uplink_bps)}/{_kbps(ceiling.downlink_bps)}" if ceiling != UNLIMITED else "–",
+            f"{each.model_age_s:.1f} s" if each.model_age_s is not None else "–",
         )
     return table
 

@@ -72,11 +72,15 @@ def running_admin(devices: FakeDevices) -> Iterator[str]:
 
 
 def test_devices_are_listed_with_what_they_ask_have_and_use(capsys: pytest.CaptureFixture[str]) -> None:
-    with running_admin(FakeDevices()) as address:
+    devices = FakeDevices()
+    devices.set_ceiling("camera-1", DeviceBudget(uplink_bps=50_000, downlink_bps=0))
+    with running_admin(devices) as address:
         assert command.run(["admin", "--admin", address]) == 0
     _, row, new = capsys.readouterr().out.strip().splitlines()
-    assert row.split() == ["camera-1", "40", "s", "50", "200", "10.0", "200", "any", "200.0", "4.6", "s"]
-    assert new.split()[-2:] == ["200.0", "–"], "its model has learnt nothing yet"
+    assert row.split() == ["camera-1", "40", "s", "50", "200", "10.0", "200", "any", "200.0", "50/any", "4.6", "s"]
+    assert new.split()[-3:] == ["200.0", "–", "–"], "it has no ceiling, and its model has learnt nothing yet"
+    assert devices.ceiling("camera-1") == DeviceBudget(uplink_bps=50_000, downlink_bps=0), "and keeps it"
+    assert devices.ceiling("camera-2") == even(0)
 
 
 def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,10 +97,11 @@ def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.C
         ("camera-2", DeviceBudget(uplink_bps=50_000, downlink_bps=60_000)),
     ]
     later = "once it connects: no device of this name is connected now"
+    now = "from now on; it asks for 200 kbit/s up, no limit down and has 50 kbit/s up, 200 kbit/s down"
     assert capsys.readouterr().out.splitlines() == [
-        "device camera-1: ceiling 20 kbit/s up, no limit down, from now on",
-        "device camera-1: ceiling 20 kbit/s up, 30 kbit/s down, from now on",
-        "device camera-1: ceiling no limit up, 30 kbit/s down, from now on",
+        f"device camera-1: ceiling 20 kbit/s up, no limit down, {now}",
+        f"device camera-1: ceiling 20 kbit/s up, 30 kbit/s down, {now}",
+        f"device camera-1: ceiling no limit up, 30 kbit/s down, {now}",
         f"device camera-2: ceiling 50 kbit/s up, 60 kbit/s down, {later}",
     ]
 
