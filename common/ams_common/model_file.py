@@ -85,12 +85,14 @@ def read_model(path: Path) -> StoredModel:
     """
     size = path.stat().st_size
     if not _HEADER.size + DIGEST_BYTES <= size <= _MAX_FILE_BYTES:
-        raise ModelError(f"file of {size} bytes")
+        raise ModelError(f"it is no model file, with {size} bytes")
     data = memoryview(path.read_bytes())
     body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     magic, form, manifest_bytes, graph_bytes, count, version = _HEADER.unpack_from(body)
-    if magic != _MAGIC or form != _FORMAT:
-        raise ModelError(f"file starts with {magic!r}, format {form}")
+    if magic != _MAGIC:
+        raise ModelError(f"it is no model file: it does not begin with {_MAGIC.decode()}")
+    if form != _FORMAT:
+        raise ModelError(f"it has format {form}, where this version reads {_FORMAT}")
     if _HEADER.size + manifest_bytes + graph_bytes + 4 * count != len(body):
         raise ModelError(f"file of {size} bytes does not have the length that its header says")
     if hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest() != digest:

@@ -22,7 +22,8 @@ def read_provisioned(path: Path, *, student: str, class_set: str) -> StoredModel
     except OSError as error:
         raise ConfigurationError(f"cannot read --model {str(path)!r}: {system_reason(error)}") from error
     except AmsError as error:
-        raise ConfigurationError(f"--model {str(path)!r} is no whole file of ams-server provision: {error}") from error
+        way_out = "make it again with ams-server provision"
+        raise ConfigurationError(f"cannot use --model {str(path)!r}: {error}; {way_out}") from error
     manifest = model.manifest
     wanted = (("student", student, manifest.student), ("class set", class_set, manifest.classes.name))
     for what, asked, found in wanted:

@@ -29,12 +29,13 @@ def test_a_damaged_file_is_one_line(path: Path) -> None:
     whole = path.read_bytes()
     for content, reason in (
         (whole[:-1], "length"),
-        (b"x" * 100, "file starts with"),
+        (b"x" * 100, "it is no model file: it does not begin with AMSMODEL;"),
+        (whole[:8] + b"\2" + whole[9:], "it has format 2, where this version reads 1;"),
         (whole[:-1] + b"\0", "digest"),
-        (b"", "0 by"),
+        (b"", "it is no model file, with 0 bytes;"),
     ):
         path.write_bytes(content)
-        with pytest.raises(ConfigurationError, match=f"is no whole file of ams-server provision: .*{reason}"):
+        with pytest.raises(ConfigurationError, match=f"cannot use --model '.*': .*{reason}.* make it again with ams-server"):
             read_provisioned(path, student="", class_set="")
 
 
