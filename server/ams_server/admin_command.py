@@ -107,7 +107,7 @@ def _ceiling(answer: pb.SetCeilingResponse) -> DeviceBudget:
 def _table(devices: Sequence[tuple[DeviceState, DeviceBudget]]) -> Table:
     """Return what the list shows of devices and their ceilings."""
     rates = ("up, kbit/s", "asked", "mean", "down, kbit/s", "asked", "mean")
-    table = Table("device", "connected", *rates, "ceiling up/down", "model age", box=None)
+    table = Table("device", "here for", *rates, "ceiling up/down", "model age", box=None, pad_edge=False)
     for each, ceiling in devices:
         seconds = max(each.connected_s, 1e-3)
         table.add_row(

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from rich.console import Console
 from tests.protocol_support import FakeBackend, offer, running_server
 
 from ams_common.errors import AmsError, ConfigurationError
@@ -81,6 +82,13 @@ def test_devices_are_listed_with_what_they_ask_have_and_use(capsys: pytest.Captu
     assert new.split()[-3:] == ["200.0", "–", "–"], "it has no ceiling, and its model has learnt nothing yet"
     assert devices.ceiling("camera-1") == DeviceBudget(uplink_bps=50_000, downlink_bps=0), "and keeps it"
     assert devices.ceiling("camera-2") == even(0)
+
+
+def test_the_list_fits_a_narrow_terminal() -> None:
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(admin_command._table([(CAMERA, even(50_000))]))
+    assert "…" not in shown.get()
 
 
 def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.CaptureFixture[str]) -> None:
