@@ -32,6 +32,7 @@ PRESET_FIELD = "preset"
 ENVIRONMENT_PREFIX = "AMS_"
 EXTRAS: Mapping[str, str] = {"ams-edge": "edge", "ams-server": "server", "ams-eval": "eval"}
 """The extra that installs what a command needs."""
+_NO_NUMBER = ("nan", "+nan", "-nan")
 _UNKNOWN_FLAG = re.compile("unrecognized arguments: (--[^ =]+)")
 
 
@@ -155,7 +156,7 @@ def _nearest(reason: str, settings_class: type[BaseSettings]) -> str:
 
 def _describe(error: Any, given: Mapping[str, Any], known: Sequence[str]) -> str:
     """Say what is wrong with which setting, and where it was `given`: on the command line or elsewhere."""
-    reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"][:1].lower() + error["msg"][1:]
+    reason = _reason(error)
     if not error["loc"]:
         # Settings that do not go together have no key of their own; the reason names them.
         return reason
@@ -168,6 +169,18 @@ def _describe(error: Any, given: Mapping[str, Any], known: Sequence[str]) -> str
     value = error["input"]
     shown = ",".join(map(str, value)) if isinstance(value, list) else value
     return f"{_place(key, given)}={shown}: {reason}"
+
+
+def _reason(error: Any) -> str:
+    """Say what is wrong with a value."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    # Such a one fails every limit, which says nothing.
+    if error["type"].startswith(("greater_than", "less_than")) and str(error["input"]).strip().lower() in _NO_NUMBER:
+        return "must be a number"
+    said: str = error["msg"][:1].lower() + error["msg"][1:]
+    # An empty choice stands for the flag that is left out.
+    return said.replace(" '',", "") if error["type"] == "literal_error" else said
 
 
 def _place(key: str, given: Mapping[str, Any]) -> str:

@@ -41,6 +41,8 @@ class BakerySettings(OvenConfig, CommandSettings):
     """Named defaults."""
     tray: str
     """Name of the tray."""
+    crust: Literal["", "thin", "thick"] = ""
+    """What the crust is like."""
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +89,8 @@ def test_the_file_and_the_preset_may_be_named_anywhere(tmp_path: Path, monkeypat
         ([], "--tray is required"),
         (["--tray=a", "--heat-s=0"], r"--heat-s=0: input should be greater than 0"),
         (["--tray=a", "--heat-s=warm"], r"--heat-s=warm: input should be a valid number"),
+        (["--tray=a", "--heat-s=nan"], r"--heat-s=nan: must be a number$"),
+        (["--tray=a", "--crust=soft"], r"--crust=soft: input should be 'thin' or 'thick'$"),
         (["--tray=a", "--heat-s=2000"], r"--heat-s=2000: nothing bakes that long"),
         (["--tray=a", "--preset=fast"], r"--preset=fast: input should be 'none' or 'slow'"),
         (["--tray=a", "--config=absent.toml"], "settings file 'absent.toml' does not exist"),
