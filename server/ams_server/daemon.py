@@ -10,12 +10,13 @@ import torch
 
 from ams_common.classes import ClassSet
 from ams_common.clock import Clock, SystemClock
+from ams_common.command_line import flag
 from ams_common.errors import ConfigurationError, reported
 from ams_common.events import EventLog
 from ams_common.folder_lock import FolderLock
 from ams_common.settings import configure_logging, home_expanded, load_settings, run_command
 from ams_server.admin import admin_service
-from ams_server.allotment import UNLIMITED, Allotment, describe
+from ams_server.allotment import UNLIMITED, Allotment, CapConfig, describe
 from ams_server.backend import DeviceBackend, checkpoint_store
 from ams_server.buffer import BUFFER_BYTES
 from ams_server.checkpoint_writer import CheckpointWriter
@@ -171,7 +172,8 @@ def require_useful_caps(settings: ServerSettings) -> None:
     try:
         require_workable(most, shortest_update_interval_s(settings))
     except ConfigurationError as error:
-        raise ConfigurationError(f"caps that leave a device {describe(most)} serve none: {error}") from error
+        caps = [f"{flag(name)} {getattr(settings, name):g}" for name in CapConfig.model_fields if getattr(settings, name)]
+        raise ConfigurationError(f"with {' '.join(caps)} a device has {describe(most)}: {error}") from error
 
 
 def warn_of_short_buffer(settings: ServerSettings) -> None:

@@ -111,9 +111,13 @@ def test_an_address_in_use_ends_the_start_and_the_worker(arguments: list[str]) -
         (["--classes", "unicorn"], "unknown class 'unicorn'"),
         (
             ["--max-uplink-kbps", "1"],
-            "caps that leave a device 1 kbit/s up, 4 kbit/s down serve none: uplink budget of 1 kbit/s",
+            "^with --max-uplink-kbps 1 a device has 1 kbit/s up, 4 kbit/s down: uplink budget of 1 kbit/s carries nothing",
         ),
-        (["--total-downlink-kbps", "2"], "serve none: downlink budget of 2 kbit/s .* the least is 2.2 kbit/s"),
+        (
+            ["--max-uplink-kbps", "9", "--total-downlink-kbps", "2"],
+            "^with --max-uplink-kbps 9 --total-downlink-kbps 2 a device has 9 kbit/s up, 2 kbit/s down: "
+            "downlink budget of 2 kbit/s .* the least is 2.2 kbit/s",
+        ),
     ],
 )
 def test_a_person_need_not_wait_for_models_to_hear_of_a_mistake(
