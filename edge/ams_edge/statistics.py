@@ -9,6 +9,7 @@ import numpy as np
 from ams_common.clock import Clock
 from ams_common.events import EventLog
 from ams_common.messages import Applied, FrameBatch, Update
+from ams_common.wording import counted
 from ams_edge.update_way import Way, WayTimer
 
 REPORT_S = 1.0
@@ -112,9 +113,9 @@ class Statistics:
     @property
     def summary(self) -> str:
         """What happened since the start, in a few words (inference thread)."""
-        text = f"{self._frames} frames were labelled, {self._updates} updates applied"
+        text = f"{counted(self._frames, 'frame')} labelled, {counted(self._updates, 'update')} applied"
         if self._skipped:
-            text += f", {self._skipped} frames not sent because the model knew them"
+            text += f", {counted(self._skipped, 'frame')} known to the model and not sent"
         if not self._ages_s:
             return text
         mean_s, p95_s = np.mean(self._ages_s), np.quantile(self._ages_s, 0.95)

@@ -20,6 +20,7 @@ from ams_common.session.greeting import (
     snapshots,
 )
 from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, ServerEvent, SnapshotWanted
+from ams_common.wording import counted
 from ams_server.admin import DeviceState
 from ams_server.device_budget import DeviceBudget
 from ams_server.edge_session import EdgeSession, Mirror
@@ -185,16 +186,18 @@ def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_
     """Say what a greeting holds and how long it takes at the device's budget; less where some of it may go at once."""
     chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
     updates = [len(message.payload) for message in messages if isinstance(message, Update)]
+    what = _content(messages, len(updates))
+    if not chunks + updates:
+        return what
     size_bytes = sum(chunks) + sum(updates)
     wire_bytes = sum(map(sent_bytes, chunks + updates))
     duration = f", up to {8 * wire_bytes / downlink.bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
-    what = _content(messages, len(updates))
     return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
 
 
 def _content(messages: Sequence[ServerMessage], updates: int) -> str:
     headers = [message for message in messages if isinstance(message, SnapshotHeader)]
-    missed = f"{updates} missed updates" if updates else ""
+    missed = counted(updates, "missed update") if updates else ""
     if not headers:
         return missed or "nothing but a welcome"
     if any(header.first_byte for header in headers):

@@ -445,7 +445,7 @@ def test_updates_that_come_with_the_end_are_in_the_summary(
     store(settings, model)
     with agent_at(settings) as (agent, frames):
         assert len(list(frames)) == FRAMES
-    assert caplog.messages[-2:] == ["the recording has ended", f"{FRAMES} frames were labelled, 1 updates applied"]
+    assert caplog.messages[-2:] == ["the recording has ended", f"{FRAMES} frames labelled, 1 update applied"]
 
 
 def test_leaving_the_loop_ends_all_threads(make_settings: Callable[..., AgentSettings]) -> None:

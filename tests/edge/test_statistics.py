@@ -144,7 +144,7 @@ def test_the_summary_counts_frames_and_updates(counting: Counting) -> None:
     counting.statistics.count_frame(3.0)
     counting.statistics.applied(APPLIED, None)
     counting.statistics.applied(APPLIED, update(3))
-    assert counting.statistics.summary == "1 frames were labelled, 1 updates applied"
+    assert counting.statistics.summary == "1 frame labelled, 1 update applied"
 
 
 def test_the_summary_and_the_line_for_a_person_tell_the_model_age(counting: Counting, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,7 +163,7 @@ def test_the_summary_and_the_line_for_a_person_tell_the_model_age(counting: Coun
 def test_frames_that_were_not_sent_are_in_the_summary(counting: Counting) -> None:
     counting.frames(1)
     counting.report(skipped=7)
-    assert counting.statistics.summary.endswith(" updates applied, 7 frames not sent because the model knew them")
+    assert counting.statistics.summary.endswith(" updates applied, 7 frames known to the model and not sent")
 
 
 def test_what_was_learnt_counts_for_the_stream_that_brought_it(counting: Counting) -> None:

@@ -38,7 +38,7 @@ def test_a_slow_link_carries_updates_only(scene: Path, tmp_path: Path) -> None:
         assert swap["version"] == 1
         assert f"version 0 of {model} runs" in device.log
         assert "receiving version" not in device.log
-        assert "greeted with nothing but a welcome: 0 kB" in serving.log
+        assert "greeted with nothing but a welcome\n" in serving.log
         # The same model over the network: minutes, as both sides say.
         with edge(tmp_path / "bare", address, tmp_path / "bare-state", [*slow, "--device-id", "bare"]) as device:
             device.wait_for("connected")

@@ -82,5 +82,5 @@ def test_an_indoor_camera_runs_through_both_processes(tmp_path: Path) -> None:
         assert "Traceback" not in serving.log + device.log
     frames = len(list(frames_of(INDOOR)))
     assert "the recording has ended" in device.log
-    assert f"{frames} frames were labelled, " in device.log
+    assert f"{frames} frames labelled, " in device.log
     assert len(list(frames_of(tmp_path / "overlay.mp4"))) == frames

@@ -191,7 +191,7 @@ def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCapture
         assert kinds(connection.greeting()) == [Welcome, Update]
         second = update_after(connection, outlet, 2)
     assert (second.version, second.base_digest) == (2, first.result_digest)
-    assert "1 missed updates" in caplog.text
+    assert "greeted with 1 missed update: " in caplog.text
 
 
 def test_the_time_of_a_model_is_what_its_bytes_take_at_the_rate(caplog: pytest.LogCaptureFixture) -> None:
@@ -465,7 +465,7 @@ def test_a_fresh_server_sends_nothing_to_a_device_that_was_provisioned(caplog: p
         other, _ = connect(backend, replace(holding(7, bytes(16), start), device_id="camera-2"))
         (header,) = headers(other.greeting())
         assert (header.version, header.base_digest, header.encoded_bytes < 100) == (0, start, True)
-    assert "greeted with nothing but a welcome" in caplog.text
+    assert any(line.endswith("greeted with nothing but a welcome") for line in caplog.messages), "without a size"
     assert "greeted with the way back to version 0" in caplog.text
 
 
