@@ -107,14 +107,21 @@ class _LazySource(PydanticBaseSettingsSource):
 class _ConfigFile(_LazySource):
     def __call__(self) -> dict[str, Any]:
         path = self.current_state.get("config")
-        if path is None:
-            return {}
-        try:
-            if not Path(path).is_file():
-                raise ConfigurationError(f"settings file {str(path)!r} does not exist")
-            return TomlConfigSettingsSource(self.settings_cls, Path(path))()
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"cannot read settings file {str(path)!r}: {error}") from error
+        return {} if path is None else _file_values(self.settings_cls, Path(path))
+
+
+def _file_values(settings_class: type[BaseSettings], path: Path) -> dict[str, Any]:
+    """Return what the settings file says.
+
+    Raises:
+        ConfigurationError: there is no such file, or it cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise ConfigurationError(f"settings file {str(path)!r} does not exist")
+        return TomlConfigSettingsSource(settings_class, path)()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read settings file {str(path)!r}: {error}") from error
 
 
 class _Preset(_LazySource):
@@ -145,6 +152,24 @@ def load_settings(settings_class: type[SettingsT], arguments: Sequence[str]) -> 
     except (SettingsError, ValueError) as error:
         reason = str(error).removeprefix("error parsing CLI: ")
         raise ConfigurationError(f"{reason} ({_nearest(reason, settings_class)}--help lists all settings)") from error
+
+
+def overriding(settings: CommandSettings, arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the flags and environment variables, those of `names`, in place of which the settings file has another value.
+
+    Args:
+        settings: what `load_settings` has made of `arguments`.
+        arguments: the command line.
+        names: settings to look at.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    if settings.config is None:
+        return []
+    in_file = _file_values(type(settings), settings.config)
+    given = command_line(type(settings), arguments)()
+    return [_place(name, given) for name in names if name in in_file and in_file[name] != getattr(settings, name)]
 
 
 def _nearest(reason: str, settings_class: type[BaseSettings]) -> str:

@@ -5,9 +5,12 @@ import signal
 from collections.abc import Sequence
 
 from ams_common.errors import AmsError, ConfigurationError
-from ams_common.settings import configure_logging, load_settings, run_command
+from ams_common.settings import configure_logging, load_settings, overriding, run_command
 from ams_edge.agent import Agent
 from ams_edge.settings import AgentSettings
+
+BUDGETS = ("uplink_kbps", "downlink_kbps")
+"""The settings that SIGHUP reads again."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
         def reload(*_: object) -> None:
             """Take the budgets that file, environment and command line give now; a signal handler."""
-            reload_budgets(agent, arguments)
+            reload_budgets(agent, settings, arguments)
 
         signal.signal(signal.SIGHUP, reload)
         signal.signal(signal.SIGINT, stop)
@@ -48,10 +51,18 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def reload_budgets(agent: Agent, arguments: Sequence[str]) -> None:
-    """Read the settings again and give `agent` its budgets; what else has changed waits for the next start."""
+def reload_budgets(agent: Agent, started: AgentSettings, arguments: Sequence[str]) -> None:
+    """Read the settings again and give `agent`, which has `started` with others, its budgets; what else has changed waits."""
     try:
         settings = load_settings(AgentSettings, arguments)
         agent.set_budgets(uplink_kbps=settings.uplink_kbps, downlink_kbps=settings.downlink_kbps)
+        stronger = overriding(settings, arguments, BUDGETS)
     except AmsError as error:
         _log.warning("the settings stay as they are: %s", error)
+        return
+    if stronger:
+        _log.warning("%s wins over %s, until a start without it", ", ".join(stronger), settings.config)
+    others = [name for name in AgentSettings.model_fields if name not in BUDGETS]
+    changed = [name for name in others if getattr(settings, name) != getattr(started, name)]
+    if changed:
+        _log.warning("only budgets are read again; these have changed too and wait for the next start: %s", ", ".join(changed))

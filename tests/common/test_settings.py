@@ -12,7 +12,15 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ams_common.errors import ConfigurationError, SourceError
-from ams_common.settings import CommandSettings, PartConfig, configure_logging, home_expanded, load_settings, run_command
+from ams_common.settings import (
+    CommandSettings,
+    PartConfig,
+    configure_logging,
+    home_expanded,
+    load_settings,
+    overriding,
+    run_command,
+)
 
 
 class OvenConfig(PartConfig):
@@ -138,6 +146,18 @@ def test_a_mistake_in_the_environment_is_named_with_the_variable(tmp_path: Path,
         load("--tray=a", "--config", str(path))
     with pytest.raises(ConfigurationError, match=r"^--heat-s=-2: input should be greater than 0$"):
         load("--tray=a", "--heat-s=-2")
+
+
+def test_what_a_file_says_in_vain_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bakery.toml"
+    path.write_text("heat_s = 5\nfan = true\ncrust = 'thin'\ntray = 'a'")
+    monkeypatch.setenv("AMS_HEAT_S", "6")
+    names = ("heat_s", "fan", "crust", "racks")
+    for flags, stronger in (
+        (["--config", str(path), "--no-fan", "--crust=thin", "--racks=top"], ["AMS_HEAT_S", "--fan"]),
+        (["--tray=a", "--no-fan"], []),
+    ):
+        assert overriding(load(*flags), flags, names) == stronger
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,33 @@ def test_sighup_reads_the_budgets_again(
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["the settings stay as they are"] * 2
 
 
+def test_sighup_tells_what_of_the_file_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text('source = "video.mp4"\nuplink_kbps = 200\ndownlink_kbps = 90\n', encoding="utf-8")
+    monkeypatch.setenv("AMS_UPLINK_KBPS", "60")
+
+    class Reloaded(FakeAgent):
+        def __iter__(self) -> Iterator[int]:
+            signal.raise_signal(signal.SIGHUP)
+            file.write_text('source = "video.mp4"\ndownlink_kbps = 80\nskip_below = 0.08\nfast = true\n', encoding="utf-8")
+            signal.raise_signal(signal.SIGHUP)
+            self.frames, self.stopped = 3, True
+            yield 3
+
+        def set_budgets(self, *, uplink_kbps: float, downlink_kbps: float) -> None:
+            assert (uplink_kbps, downlink_kbps) == (60.0, 90.0)
+
+    monkeypatch.setattr(command, "Agent", Reloaded)
+    assert command.run(["--config", str(file), "--downlink-kbps", "90"]) == 0
+    assert caplog.messages == [
+        f"AMS_UPLINK_KBPS wins over {file}, until a start without it",
+        f"--downlink-kbps wins over {file}, until a start without it",
+        "only budgets are read again; these have changed too and wait for the next start: skip_below, fast",
+    ]
+
+
 def test_what_a_person_must_mend_is_raised(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"absent\.mp4"):
         command.run(["--source", str(tmp_path / "absent.mp4"), "--state-folder", str(tmp_path)])
