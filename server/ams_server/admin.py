@@ -36,6 +36,8 @@ class DeviceState:
     """What it asks for."""
     held: DeviceBudget
     """What holds."""
+    ceiling: DeviceBudget
+    """What a person has set for it."""
     uplink_bytes: int
     """Bytes on the wire from it since it connected."""
     downlink_bytes: int
@@ -108,6 +110,8 @@ def state_to_proto(state: DeviceState) -> pb.DeviceUse:
         downlink_bytes=state.downlink_bytes,
         connected_s=state.connected_s,
         model_age_s=state.model_age_s,
+        ceiling_uplink_bps=state.ceiling.uplink_bps,
+        ceiling_downlink_bps=state.ceiling.downlink_bps,
     )
 
 
@@ -117,6 +121,7 @@ def state_from_proto(proto: pb.DeviceUse) -> DeviceState:
         device_id=proto.device_id,
         asked=DeviceBudget(uplink_bps=proto.asked_uplink_bps, downlink_bps=proto.asked_downlink_bps),
         held=DeviceBudget(uplink_bps=proto.uplink_bps, downlink_bps=proto.downlink_bps),
+        ceiling=DeviceBudget(uplink_bps=proto.ceiling_uplink_bps, downlink_bps=proto.ceiling_downlink_bps),
         uplink_bytes=proto.uplink_bytes,
         downlink_bytes=proto.downlink_bytes,
         connected_s=proto.connected_s,

@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
             if settings.set_budget:
                 console.print(_set_budget(stub, settings), highlight=False, soft_wrap=True)
             else:
-                console.print(_table([(each, _ceiling_of(stub, each.device_id)) for each in _devices(stub)]))
+                console.print(_table(_devices(stub)))
         except grpc.RpcError as error:
             raise AdminCallError(_reason(settings.admin, error)) from error
     return 0
@@ -79,7 +79,8 @@ def _set_budget(stub: AdminStub, settings: AdminSettings) -> str:
         downlink_bps=_bps(settings.downlink_kbps),
     )
     answer = stub.SetCeiling(request, timeout=TIMEOUT_S)
-    said = f"device {settings.set_budget}: ceiling {describe(_ceiling(answer))}"
+    ceiling = DeviceBudget(uplink_bps=answer.uplink_bps, downlink_bps=answer.downlink_bps)
+    said = f"device {settings.set_budget}: ceiling {describe(ceiling)}"
     if not answer.connected:
         return f"{said}, once it connects: no device of this name is connected now"
     states = [each for each in _devices(stub) if each.device_id == settings.set_budget]
@@ -95,26 +96,17 @@ def _devices(stub: AdminStub) -> list[DeviceState]:
     return [state_from_proto(each) for each in stub.ListDevices(pb.ListDevicesRequest(), timeout=TIMEOUT_S).devices]
 
 
-def _ceiling_of(stub: AdminStub, device_id: str) -> DeviceBudget:
-    """Return a device's ceiling: a request without rates leaves it as it is."""
-    return _ceiling(stub.SetCeiling(pb.SetCeilingRequest(device_id=device_id), timeout=TIMEOUT_S))
-
-
-def _ceiling(answer: pb.SetCeilingResponse) -> DeviceBudget:
-    return DeviceBudget(uplink_bps=answer.uplink_bps, downlink_bps=answer.downlink_bps)
-
-
-def _table(devices: Sequence[tuple[DeviceState, DeviceBudget]]) -> Table:
-    """Return what the list shows of devices and their ceilings."""
+def _table(devices: Sequence[DeviceState]) -> Table:
+    """Return what the list shows of devices."""
     rates = ("up, kbit/s", "asked", "mean", "down, kbit/s", "asked", "mean")
     table = Table("device", "here for", *rates, "ceiling up/down", "model age", box=None, pad_edge=False)
-    for each, ceiling in devices:
+    for each in devices:
         seconds = max(each.connected_s, 1e-3)
         table.add_row(
             *(each.device_id, f"{each.connected_s:.0f} s"),
             *(_kbps(each.held.uplink_bps), _kbps(each.asked.uplink_bps), f"{each.uplink_bytes * 8e-3 / seconds:.1f}"),
             *(_kbps(each.held.downlink_bps), _kbps(each.asked.downlink_bps), f"{each.downlink_bytes * 8e-3 / seconds:.1f}"),
-            f"{_kbps(ceiling.uplink_bps)}/{_kbps(ceiling.downlink_bps)}" if ceiling != UNLIMITED else "–",
+            f"{_kbps(each.ceiling.uplink_bps)}/{_kbps(each.ceiling.downlink_bps)}" if each.ceiling != UNLIMITED else "–",
             f"{each.model_age_s:.1f} s" if each.model_age_s is not None else "–",
         )
     return table

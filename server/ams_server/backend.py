@@ -109,7 +109,8 @@ class DeviceBackend:
 
     def devices(self) -> list[DeviceState]:
         """Return what the connected devices ask for and use, in the order of their names; on the service's loop."""
-        return [self._here[name].state(*self._allotment.asked_and_held(name)) for name in sorted(self._here)]
+        names = sorted(self._here)
+        return [self._here[name].state(*self._allotment.asked_and_held(name), self.ceiling(name)) for name in names]
 
     def ceiling(self, device_id: str) -> DeviceBudget:
         """Return the ceiling of a device; on the service's loop."""

@@ -115,12 +115,13 @@ class DeviceConnection:
         """Take how long an update took to the device."""
         self.session.spending.link_speed.observe(flight)
 
-    def state(self, asked: DeviceBudget, held: DeviceBudget) -> DeviceState:
-        """Return what the device, which asks for `asked` and has `held`, has used since it connected."""
+    def state(self, asked: DeviceBudget, held: DeviceBudget, ceiling: DeviceBudget) -> DeviceState:
+        """Return what the device, which asks for `asked` and has `held` under `ceiling`, has used since it connected."""
         return DeviceState(
             device_id=self.session.device_id,
             asked=asked,
             held=held,
+            ceiling=ceiling,
             uplink_bytes=self._received_bytes,
             downlink_bytes=self.downlink.spent_bytes - self._spent_before_bytes,
             connected_s=self._clock.now_s() - self._connected_at_s,
@@ -191,7 +192,9 @@ def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_
         return what
     size_bytes = sum(chunks) + sum(updates)
     wire_bytes = sum(map(sent_bytes, chunks + updates))
-    duration = f", up to {8 * wire_bytes / downlink.bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps else ""
+    # Taken once: another thread may change it meanwhile.
+    bps = downlink.bps
+    duration = f", up to {8 * wire_bytes / bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps and bps else ""
     return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
 
 

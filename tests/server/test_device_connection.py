@@ -186,7 +186,7 @@ def test_what_is_used_counts_from_the_connection_on() -> None:
     connection.count_received(300)
     connection.count_received(20)
     server.clock.sleep(12.5)
-    state = connection.state(ASKED, replace(ASKED, uplink_bps=50_000))
+    state = connection.state(ASKED, replace(ASKED, uplink_bps=50_000), UNLIMITED)
     assert (state.uplink_bytes, state.downlink_bytes, state.connected_s) == (320, 700, 12.5)
     assert (state.asked.uplink_bps, state.held.uplink_bps, state.device_id) == (200_000, 50_000, "camera-1")
 
@@ -196,7 +196,7 @@ def test_the_age_is_that_of_the_version_that_the_device_reports() -> None:
     connection, outlet = server.greeted()
 
     def age_s() -> float | None:
-        return connection.state(UNLIMITED, UNLIMITED).model_age_s
+        return connection.state(UNLIMITED, UNLIMITED, UNLIMITED).model_age_s
 
     def report(version: int) -> None:
         applied = Applied(version=version, weights_digest=bytes(16), build_time_ms=1.0)
@@ -223,10 +223,10 @@ def test_the_age_goes_on_when_the_device_connects_again_and_not_when_it_was_star
     connection.close()
     server.clock.sleep(2.0)
     again, _ = server.greeted(server.holding())
-    assert again.state(UNLIMITED, UNLIMITED).model_age_s == 2.0
+    assert again.state(UNLIMITED, UNLIMITED, UNLIMITED).model_age_s == 2.0
     again.close()
     restarted, _ = server.greeted(replace(server.holding(), run_id=bytes([1] * 16)))
-    assert restarted.state(UNLIMITED, UNLIMITED).model_age_s is None
+    assert restarted.state(UNLIMITED, UNLIMITED, UNLIMITED).model_age_s is None
 
 
 def test_a_wish_for_other_budgets_is_handed_on_and_its_refusal_ends_the_stream() -> None:

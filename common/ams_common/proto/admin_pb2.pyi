@@ -61,6 +61,8 @@ class DeviceUse(google.protobuf.message.Message):
     DOWNLINK_BYTES_FIELD_NUMBER: builtins.int
     CONNECTED_S_FIELD_NUMBER: builtins.int
     MODEL_AGE_S_FIELD_NUMBER: builtins.int
+    CEILING_UPLINK_BPS_FIELD_NUMBER: builtins.int
+    CEILING_DOWNLINK_BPS_FIELD_NUMBER: builtins.int
     device_id: builtins.str
     """server: name of the device."""
     asked_uplink_bps: builtins.int
@@ -81,6 +83,10 @@ class DeviceUse(google.protobuf.message.Message):
     """server: seconds from the capture of the newest frame that the device's model has learnt from until now, less what a frame
     takes to the server; absent while not known.
     """
+    ceiling_uplink_bps: builtins.int
+    """server: ceiling that a person has set, from device to server; 0 for none."""
+    ceiling_downlink_bps: builtins.int
+    """server: ceiling that a person has set, from server to device; 0 for none."""
     def __init__(
         self,
         *,
@@ -93,9 +99,11 @@ class DeviceUse(google.protobuf.message.Message):
         downlink_bytes: builtins.int = ...,
         connected_s: builtins.float = ...,
         model_age_s: builtins.float | None = ...,
+        ceiling_uplink_bps: builtins.int = ...,
+        ceiling_downlink_bps: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_model_age_s", b"_model_age_s", "model_age_s", b"model_age_s"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_model_age_s", b"_model_age_s", "asked_downlink_bps", b"asked_downlink_bps", "asked_uplink_bps", b"asked_uplink_bps", "connected_s", b"connected_s", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "downlink_bytes", b"downlink_bytes", "model_age_s", b"model_age_s", "uplink_bps", b"uplink_bps", "uplink_bytes", b"uplink_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_model_age_s", b"_model_age_s", "asked_downlink_bps", b"asked_downlink_bps", "asked_uplink_bps", b"asked_uplink_bps", "ceiling_downlink_bps", b"ceiling_downlink_bps", "ceiling_uplink_bps", b"ceiling_uplink_bps", "connected_s", b"connected_s", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "downlink_bytes", b"downlink_bytes", "model_age_s", b"model_age_s", "uplink_bps", b"uplink_bps", "uplink_bytes", b"uplink_bytes"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_model_age_s", b"_model_age_s"]) -> typing.Literal["model_age_s"] | None: ...
 
 global___DeviceUse = DeviceUse
