@@ -45,13 +45,12 @@ class DensityModel:
 
 def choose_densities(rows: Rows, counts: Int64Array) -> DensityModel:
     """Return the classes under which `counts`, int64 [R], of the rows are shortest."""
-    lengths = len(_HALF_OCTAVES)
-    kinds, kind_of = np.unique(rows.groups * lengths + rows.lengths_log, return_inverse=True)
+    groups, lengths_log, kind_of = rows.kinds
     keys = kind_of * len(COUNT_WIDTHS) + COUNT_SYMBOLS[counts]
-    histograms = np.bincount(keys, minlength=len(kinds) * len(COUNT_WIDTHS)).reshape(len(kinds), -1)
+    histograms = np.bincount(keys, minlength=len(groups) * len(COUNT_WIDTHS)).reshape(len(groups), -1)
     by_table = histograms.astype(np.float64) @ _count_costs()
     costs = np.zeros((rows.group_count, (DENSITIES - 1) * SHAPES))
-    np.add.at(costs, kinds // lengths, np.take_along_axis(by_table, _tables_of_classes()[kinds % lengths], 1))
+    np.add.at(costs, groups, np.take_along_axis(by_table, _tables_of_classes()[lengths_log], 1))
     empty = np.bincount(rows.groups, counts, rows.group_count) == 0
     best = costs.argmin(1)
     densities = np.where(empty, 0, best // SHAPES + 1)

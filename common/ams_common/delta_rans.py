@@ -15,9 +15,10 @@ The new value is base + float32(level) * step of the tensor, and step of the ten
 operation rounded once to float32.
 """
 
-import math
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from ams_common.delta_models import choose_densities, choose_level_model, estimated_bits
 from ams_common.delta_rows import (
     DENSITIES,
+    LARGEST_LEVEL,
     Rows,
     code_counts,
     code_densities,
@@ -35,7 +37,7 @@ from ams_common.delta_rows import (
 )
 from ams_common.errors import CodecError
 from ams_common.layout import Float32Array, ParameterLayout
-from ams_common.quantiser import LEAST_STEP, MOST_STEP, MULTIPLES, Changes, Quantised, changes_of, moved, quantise
+from ams_common.quantiser import LEAST_STEP, MOST_STEP, MULTIPLES, Changes, Quantised, Survivors, changes_of, moved, quantise
 from ams_common.rans import MOST_LANES, SEED_BITS, Int64Array, RansReader, RansWriter
 from ams_common.rate_distortion import bits_of_changes
 from ams_common.sparse_update import NO_PLAN, EncodingPlan, SparseUpdate, check_vectors
@@ -101,54 +103,32 @@ class DeltaRans:
 
     def _within(self, changes: Changes, limit_bytes: int) -> bytes:
         """Return an update of at most `limit_bytes`, by the smallest step not below the finest that allows it."""
+        survivors = Survivors(changes)
         coarsest = max(changes.finest_step, 2 * float((changes.peaks / changes.scales).max(initial=0)) / changes.dead_zone)
-        best, too_fine = self._fill(lambda step: self._quantised(changes, step), changes.finest_step, coarsest, limit_bytes)
-        if too_fine is None or len(best) >= _FULL * limit_bytes:
-            return best
+        steps = _Choice(
+            lambda step: self._quantised(survivors.possible(step), step), survivors.least_count, changes.finest_step, coarsest
+        )
+        best, too_fine = self._fill(steps, limit_bytes)
+        if too_fine is None or len(best.payload) >= _FULL * limit_bytes:
+            return best.payload
         # Many changes are of one size, so that the next finer step would send them all: it sends the largest.
-        finer = self._quantised(changes, too_fine)
-        order, count = _largest_first(finer.levels), len(finer.levels)
-        fewer, _ = self._fill(lambda part: finer.only(order[: int(count / part)]), 1.0, count + 1.0, limit_bytes)
-        return max(best, fewer, key=len)
+        finer = steps.quantised(too_fine)
+        places, count = _places_by_size(finer.levels), len(finer.levels)
+        parts = _Choice(lambda part: finer.only(places < int(count / part)), lambda part: int(count / part), 1.0, count + 1.0)
+        fewer, _ = self._fill(parts, limit_bytes)
+        return max(best, fewer, key=lambda update: (update.changes, len(update.payload))).payload
 
-    def _fill(
-        self, quantised: Callable[[float], Quantised], finest: float, coarsest: float, limit_bytes: int
-    ) -> tuple[bytes, float | None]:
-        """Return about the largest update of at most `limit_bytes` among those of measures from `finest` to `coarsest`.
+    def _fill(self, choice: "_Choice", limit_bytes: int) -> "tuple[_Packed, float | None]":
+        """Return about the largest update of `choice` of at most `limit_bytes`, the coarsest where none fits.
 
-        It is that of the coarsest where none fits. Beside it the coarsest measure known to be too fine, None where the finest
-        fits.
+        Beside it the coarsest measure known to be too fine, None where the finest fits.
         """
-        low, high, too_fine, aim_bytes = finest, coarsest, finest, float(limit_bytes)
-        best, finest_bytes = self._pack(quantised(coarsest)), self._estimated_bytes(quantised(finest))
-        for _ in range(_ATTEMPTS):
-            measure = finest
-            if finest_bytes > aim_bytes:
-                too_fine, measure = self._measure_for(quantised, aim_bytes, low, high)
-            if measure == high:
-                break
-            payload = self._pack(quantised(measure))
-            if len(payload) > limit_bytes:
-                low, too_fine, finest_bytes = measure, measure, math.inf
-            elif measure == finest:
-                return payload, None
-            else:
-                high, best = measure, max(best, payload, key=len)
-            if len(best) >= _CLOSE * limit_bytes:
-                break
-            # The estimate is off by some percent, but by nearly as many everywhere near.
-            aim_bytes *= _AIM * limit_bytes / len(payload)
-        return best, too_fine
+        search = _Search(choice, limit_bytes, self._packed, self._estimated_bytes)
+        search.by_estimates()
+        return search.best, search.too_fine
 
-    def _measure_for(
-        self, quantised: Callable[[float], Quantised], aim_bytes: float, low: float, high: float
-    ) -> tuple[float, float]:
-        """Return the coarsest measure known to be too fine for about `aim_bytes`, and about the finest that is not."""
-        while high > _PRECISION * low:
-            middle = (low * high) ** 0.5
-            too_many = self._estimated_bytes(quantised(middle)) > aim_bytes
-            low, high = (middle, high) if too_many else (low, middle)
-        return low, high
+    def _packed(self, quantised: Quantised) -> "_Packed":
+        return _Packed(self._pack(quantised), len(quantised.levels))
 
     def _estimated_bytes(self, quantised: Quantised) -> float:
         return estimated_bits(self._rows, self._counts(quantised), np.abs(quantised.levels)) / 8
@@ -183,10 +163,104 @@ class DeltaRans:
         return header + writer.finish(seeds) + signs[2 * lanes :].tobytes()
 
 
-def _largest_first(levels: Int64Array) -> Int64Array:
-    """Return the order, int64 [n], of falling size of `levels`, int64 [n]; those of one size in an order drawn from a seed."""
+class _Packed(NamedTuple):
+    payload: bytes
+    changes: int
+    """How many weights it changes."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Updates that differ by a measure: the larger it is, the smaller they are."""
+
+    quantised: Callable[[float], Quantised]
+    """The update of a measure."""
+    least_count: Callable[[float], int]
+    """Changes that it has at least, quickly."""
+    finest: float
+    coarsest: float
+
+
+class _Search:
+    """Looks for about the largest update within a limit."""
+
+    def __init__(
+        self,
+        choice: _Choice,
+        limit_bytes: int,
+        packed: Callable[[Quantised], _Packed],
+        estimated_bytes: Callable[[Quantised], float],
+    ) -> None:
+        self._choice = choice
+        self._limit_bytes = limit_bytes
+        self._pack, self._estimate = packed, estimated_bytes
+        self._estimates: dict[float, float] = {}
+        self._low, self._high = choice.finest, choice.coarsest
+        self._finest_is_too_fine = False
+        self.best = packed(choice.quantised(choice.coarsest))
+
+    @property
+    def too_fine(self) -> float | None:
+        """The coarsest measure known to be too fine; None where the finest fits."""
+        return None if self._high == self._choice.finest else self._low
+
+    def by_estimates(self) -> None:
+        """Try the measures that should fill the limit: they nearly do where levels are spread as they usually are."""
+        aim_bytes = float(self._limit_bytes)
+        for _ in range(_ATTEMPTS):
+            measure = self._measure_for(aim_bytes)
+            if measure == self._high:
+                return
+            size_bytes = self._try(measure)
+            if self._is_close():
+                return
+            # The estimate is off by some percent, but by nearly as many everywhere near.
+            aim_bytes *= _AIM * self._limit_bytes / size_bytes
+
+    def _is_close(self) -> bool:
+        return self._high == self._choice.finest or len(self.best.payload) >= _CLOSE * self._limit_bytes
+
+    def _try(self, measure: float) -> int:
+        """Narrow the search by the update of `measure`, and return its bytes."""
+        update = self._pack(self._choice.quantised(measure))
+        size_bytes = len(update.payload)
+        if size_bytes > self._limit_bytes:
+            self._low, self._finest_is_too_fine = measure, True
+        else:
+            is_longer = size_bytes > len(self.best.payload)
+            self._high, self.best = measure, update if is_longer or measure == self._choice.finest else self.best
+        return size_bytes
+
+    def _measure_for(self, aim_bytes: float) -> float:
+        """Return about the finest measure that is not too fine for about `aim_bytes`."""
+        low, high = self._low, self._high
+        if not self._finest_is_too_fine and not self._is_above(low, aim_bytes):
+            return low
+        while high > _PRECISION * low:
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if self._is_above(middle, aim_bytes) else (low, middle)
+        return high
+
+    def _is_above(self, measure: float, size_bytes: float) -> bool:
+        """Return whether the update of `measure` is estimated at more than `size_bytes`."""
+        if self._choice.least_count(measure) > 8 * size_bytes + 1:  # a sign takes a bit
+            return True
+        if measure not in self._estimates:
+            self._estimates[measure] = self._estimate(self._choice.quantised(measure))
+        return self._estimates[measure] > size_bytes
+
+
+def _places_by_size(levels: Int64Array) -> Int64Array:
+    """Return the place, int64 [n], of each of `levels`, int64 [n], from the largest on; those of one size in random order.
+
+    The order is drawn from a seed.
+    """
     shuffled = np.random.default_rng(0).permutation(len(levels))
-    return shuffled[np.argsort(-np.abs(levels[shuffled]), kind="stable")]
+    # Numbers of 16 bits are sorted in a few passes.
+    order = shuffled[np.argsort((LARGEST_LEVEL - np.abs(levels[shuffled])).astype(np.uint16), kind="stable")]
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places
 
 
 def _lanes(rows: int, weights: int) -> int:

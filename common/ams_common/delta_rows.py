@@ -9,6 +9,7 @@ R: rows. G: groups. T: tensors. n: weights that change.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -56,8 +57,17 @@ class Rows:
     group_count: int
 
     def of(self, indices: Int64Array) -> Int64Array:
-        """Return the row, int64 [n], of each element, int64 [n]."""
-        return np.searchsorted(self.starts, indices, side="right") - 1
+        """Return the row, int64 [n], of each element, int64 [n], increasing."""
+        counts = np.diff(np.searchsorted(indices, self.starts), append=len(indices))
+        return np.repeat(np.arange(len(self.starts)), counts)
+
+    @cached_property
+    def kinds(self) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Groups and half octaves that occur together, both int64 [kinds], and the kind of each row, int64 [R]."""
+        span = int(_HALF_OCTAVES[-1]) + 1
+        kinds, kind_of = np.unique(self.groups * span + self.lengths_log, return_inverse=True)
+        groups, lengths_log = np.divmod(kinds, span)
+        return groups, lengths_log, kind_of
 
 
 def layout_rows(layout: ParameterLayout) -> Rows:

@@ -6,7 +6,7 @@ All that a decoder computes is products and sums of two float32 numbers, each ro
 k: elements that may change. n: those that do after quantising. T: tensors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,15 @@ from ams_common.delta_rows import LARGEST_LEVEL, OFFSETS, Rows
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, ParameterLayout
 from ams_common.rans import Int64Array
-from ams_common.rate_distortion import ChangeBits, cheapest_levels
+from ams_common.rate_distortion import LEAST_PRICED, ChangeBits, cheapest_levels, surely_priced
 from ams_common.sparse_update import EncodingPlan
 
 Float64Array = npt.NDArray[np.float64]
 MULTIPLES = ((2 + np.arange(OFFSETS) % 2) * 2.0 ** (np.arange(OFFSETS) // 2 - OFFSETS // 4 - 1)).astype(np.float32)
 """float32 [OFFSETS]: exact multiples of the update's step."""
 LEAST_STEP, MOST_STEP = 2.0**-40, 2.0**20
+_TOLERANCE = 1e-4
+"""Far more than float32 rounds off, relative to a step of 1 and a dead zone of LEAST_DEAD_ZONE."""
 _LEAST_SCALE, _MOST_SCALE = 2.0**-16, 2.0**15
 STEPS_OF_STATISTICS = 16
 """Steps in the root mean square of the change of a tensor that no optimiser moves, such as running statistics."""
@@ -55,6 +57,41 @@ class Changes:
     bit_price: float
     """Squared steps of error that a bit is worth, 0 for none."""
 
+    def only(self, kept: Int64Array) -> "Changes":
+        """Return the changes at the places `kept`, int64 of 0..k-1, increasing; scales and peaks stay those of all."""
+        return replace(
+            self, indices=self.indices[kept], values=self.values[kept], rows=self.rows[kept], tensors=self.tensors[kept]
+        )
+
+
+class Survivors:
+    """Which changes a step can send: a search over steps has to look at these alone, often a few of all."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        # A price of bits takes the place of the dead zone, but never sends less than half a step.
+        part = min(changes.dead_zone, LEAST_PRICED) if changes.bit_price else changes.dead_zone
+        multiples = MULTIPLES[_usual_offsets(changes.scales)]
+        parts = (multiples * np.where(changes.trained, part, 1.0)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            self._reaches = np.abs(changes.values) / parts[changes.tensors]
+        """float32 [k]: about the coarsest step that sends each."""
+        self._certain = surely_priced(changes.bit_price) / part if changes.bit_price else 1.0
+        """How much coarser than a step the reach of a change must be that is sent for certain."""
+        self._raised_below = float((changes.peaks / multiples).max(initial=0)) / (LARGEST_LEVEL - 1)
+        """Step below which that of a tensor is raised for its largest change."""
+
+    def possible(self, step: float) -> Changes:
+        """Return the changes, and perhaps some more, that `quantise` sends at `step` and at coarser ones."""
+        return self._changes.only(np.flatnonzero(self._reaches >= (1 - _TOLERANCE) * float(rounded_step(step))))
+
+    def least_count(self, step: float) -> int:
+        """Return a number of changes that `quantise` sends at `step` at least, whatever bits cost."""
+        least = (1 + _TOLERANCE) * float(rounded_step(step))
+        # Where a tensor's step does not go with its scale alone, nothing is certain.
+        certain = least > (1 + 2 * _TOLERANCE) * self._raised_below
+        return int(np.count_nonzero(self._reaches >= self._certain * least)) if certain else 0
+
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
@@ -73,12 +110,9 @@ class Quantised:
     levels: Int64Array
     """int64 [n]: whole steps, none zero, -LARGEST_LEVEL..LARGEST_LEVEL."""
 
-    def only(self, kept: Int64Array) -> "Quantised":
-        """Return the changes at the places `kept`, int64 of 0..n-1 in any order."""
-        ordered = np.sort(kept)
-        return Quantised(
-            self.step, self.offsets, self.indices[ordered], self.rows[ordered], self.tensors[ordered], self.levels[ordered]
-        )
+    def only(self, kept: npt.NDArray[np.bool_]) -> "Quantised":
+        """Return the changes that are `kept`, bool [n]."""
+        return Quantised(self.step, self.offsets, self.indices[kept], self.rows[kept], self.tensors[kept], self.levels[kept])
 
 
 def changes_of(
@@ -100,7 +134,8 @@ def changes_of(
     given = np.ones(len(trained), np.float32) if plan.step_scales is None else plan.step_scales
     if given.shape != trained.shape:
         raise ModelError(f"plan holds {given.size} scales for {len(trained)} tensors")
-    statistics = _spreads(values, tensors, len(trained)) / (STEPS_OF_STATISTICS * finest_step)
+    first = int(np.searchsorted(indices, layout.trainable_size))
+    statistics = _spreads(values[first:], tensors[first:], len(trained)) / (STEPS_OF_STATISTICS * finest_step)
     return Changes(
         indices=indices,
         values=values,
@@ -125,9 +160,10 @@ def quantise(changes: Changes, step: float, bits: ChangeBits | None = None) -> Q
     offsets = _offsets(changes, rounded)
     steps = rounded * MULTIPLES[offsets]
     wanted = np.abs(changes.values) / steps[changes.tensors]
-    nearest = np.floor(wanted + np.float32(1 - changes.dead_zone)) if bits is None else cheapest_levels(wanted, bits)
+    sizes = np.floor(wanted + np.float32(1 - changes.dead_zone)) if bits is None else cheapest_levels(wanted, bits)
     # A statistic moves towards its target but never beyond: a variance stays positive.
-    sizes = np.where(changes.trained[changes.tensors], nearest, np.floor(wanted))
+    first = int(np.searchsorted(changes.tensors, np.count_nonzero(changes.trained)))
+    sizes[first:] = np.floor(wanted[first:])
     kept = np.flatnonzero(sizes)
     signed = np.where(changes.values[kept] < 0, -sizes[kept], sizes[kept]).astype(np.int64)
     return Quantised(rounded, offsets, changes.indices[kept], changes.rows[kept], changes.tensors[kept], signed)
@@ -159,16 +195,22 @@ def _spreads(values: Float32Array, tensors: Int64Array, count: int) -> Float32Ar
 def _peaks(values: Float32Array, tensors: Int64Array, count: int) -> Float64Array:
     peaks = np.zeros(count)
     if len(values):
-        firsts = np.flatnonzero(np.diff(tensors, prepend=-1))
-        peaks[tensors[firsts]] = np.maximum.reduceat(np.abs(values), firsts)
+        starts = np.searchsorted(tensors, np.arange(count + 1))
+        present = np.flatnonzero(np.diff(starts))
+        peaks[present] = np.maximum.reduceat(np.abs(values), starts[present])
     return peaks
 
 
 def _offsets(changes: Changes, step: np.float32) -> Int64Array:
     """Return the offset of each tensor: nearly its scale, or more where its largest change needs it."""
-    nearest = np.rint(2 * np.log2(changes.scales)).astype(np.int64) + OFFSETS // 2
     least = np.searchsorted(MULTIPLES, changes.peaks / (float(step) * (LARGEST_LEVEL - 1)))
     if (least >= OFFSETS).any():
         raise ModelError(f"a parameter changes by {changes.peaks.max()}: training has diverged")
-    offsets: Int64Array = np.maximum(np.clip(nearest, 0, OFFSETS - 1), least)
+    offsets: Int64Array = np.maximum(_usual_offsets(changes.scales), least)
     return offsets
+
+
+def _usual_offsets(scales: Float32Array) -> Int64Array:
+    """Return the offsets, int64 [T], of the multiples next to `scales`, float32 [T]."""
+    nearest: Int64Array = np.rint(2 * np.log2(scales)).astype(np.int64) + OFFSETS // 2
+    return nearest.clip(0, OFFSETS - 1)

@@ -17,6 +17,8 @@ from ams_common.rans import Int64Array
 Float64Array = npt.NDArray[np.float64]
 _LEAST_SHARE = 2.0**-8
 """Of changes that go on for a further step, as of the least likely in `delta_models`."""
+LEAST_PRICED = 0.5
+"""Steps of a change below which moving it makes the error larger, whatever bits cost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,3 +52,13 @@ def cheapest_levels(wanted: Float64Array | Float32Array, bits: ChangeBits) -> Fl
     levels = np.maximum(1, np.floor(wanted + 0.5 - bits.price * bits.further / 2))
     cost = np.square(wanted - levels) + bits.price * (bits.first + (levels - 1) * bits.further)
     return np.where(cost < np.square(wanted), levels, 0.0)
+
+
+def surely_priced(price: float) -> float:
+    """Return of how many steps a change is moved by at least one, whatever the bits of `bits_of_changes` are at `price`.
+
+    The first step takes less than 21 bits: about 11 for the place among 1024, 1 for the sign, 8 for going no further. Each
+    further one takes 8 at most. L steps for a change of w, L of 1 up to w + 1/2, save L (2 w - L) of the squared error: more
+    than price (21 + 8 (L - 1)) where w is above 1/2 + 21 price.
+    """
+    return 0.5 + 21 * price

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from ams_common.delta_rans import DeltaRans
 from ams_common.errors import CodecError, ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
+from ams_common.quantiser import Changes, Quantised, quantise
 from ams_common.rans import RansReader, RansWriter
+from ams_common.rate_distortion import ChangeBits
 from ams_common.sparse_update import LEAST_DEAD_ZONE, EncodingPlan, Int64Array, SparseUpdate, apply_update
 
 SHAPES = ((8, 3, 3, 3), (8,), (16, 8), (16, 1, 3, 3), (2, 1500), ())
@@ -177,6 +179,22 @@ def test_changes_of_one_size_are_sent_as_far_as_they_fit(spread: float, limit_by
     sent = change.decoded(payload).indices
     share = np.count_nonzero(sent < 512 * 512) / len(sent)
     assert share == pytest.approx(2 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize("price", [0.0, 0.05])
+def test_a_search_looks_at_a_part_of_what_could_change(price: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of half a million candidates a small limit lets a thousand pass."""
+    looked_at: list[int] = []
+
+    def counting(changes: Changes, step: float, bits: ChangeBits | None = None) -> Quantised:
+        looked_at.append(len(changes.indices))
+        return quantise(changes, step, bits)
+
+    monkeypatch.setattr("ams_common.delta_rans.quantise", counting)
+    change = make_change(((512, 1024),), 1e3, spread=1e-3)
+    payload = change.encoded(step=1e-4, limit_bytes=2000, bit_price=price)
+    assert 0.95 * 2000 < len(payload) <= 2000
+    assert sum(looked_at) < 1.5 * change.layout.size
 
 
 @settings(deadline=None)

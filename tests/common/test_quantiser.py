@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from ams_common.delta_rows import LARGEST_LEVEL, layout_rows
 from ams_common.errors import ModelError
 from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
-from ams_common.quantiser import LEAST_STEP, MOST_STEP, MULTIPLES, Quantised, changes_of, moved, quantise, rounded_step
-from ams_common.rate_distortion import ChangeBits
+from ams_common.quantiser import (
+    LEAST_STEP,
+    MOST_STEP,
+    MULTIPLES,
+    Quantised,
+    Survivors,
+    changes_of,
+    moved,
+    quantise,
+    rounded_step,
+)
+from ams_common.rate_distortion import ChangeBits, bits_of_changes
 from ams_common.sparse_update import EncodingPlan
 
 LAYOUT = ParameterLayout(
@@ -108,6 +118,44 @@ def test_a_weight_that_ran_away_is_not_expressed(value: float) -> None:
     target[7] = value
     with pytest.raises(ModelError, match="training has diverged"):
         quantised(base, target, step=0.001)
+
+
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([1e-4, 1e-2, 1.0]),
+    st.sampled_from([0.01, 0.5, 0.7, 1.0]),
+    st.sampled_from([0.0, 0.05, 1.0]),
+    st.floats(1e-6, 1.0),
+    st.floats(1.0, 3.0),
+)
+def test_what_a_step_or_a_coarser_one_sends_is_among_its_survivors(
+    seed: int, spread: float, dead_zone: float, price: float, step: float, coarser: float
+) -> None:
+    scales = np.array([1, 0.25, 1], np.float32)
+    plan = EncodingPlan(step=1e-6, step_scales=scales, dead_zone=dead_zone, bit_price=price)
+    rows = layout_rows(LAYOUT)
+    changes = changes_of(LAYOUT, rows, *draw(seed, spread), np.arange(LAYOUT.size), plan)
+    survivors = Survivors(changes)
+    possible = survivors.possible(step)
+    lengths, others = rows.lengths[changes.rows], np.full(LAYOUT.size, 2)
+    levels = np.array([1, 1, 1, 2])
+    among = possible.indices
+    of_all = quantise(changes, coarser * step, bits_of_changes(lengths, others, levels, price) if price else None)
+    of_possible = quantise(
+        possible, coarser * step, bits_of_changes(lengths[among], others[among], levels, price) if price else None
+    )
+    assert np.array_equal(of_all.indices, of_possible.indices)
+    assert np.array_equal(of_all.levels, of_possible.levels)
+    assert np.array_equal(of_all.offsets, of_possible.offsets)
+    assert survivors.least_count(coarser * step) <= len(of_all.indices)
+
+
+@pytest.mark.parametrize("price", [0.0, 0.05])
+def test_a_fine_step_is_known_to_send_most_changes(price: float) -> None:
+    plan = EncodingPlan(step=1e-4, bit_price=price)
+    changes = changes_of(LAYOUT, layout_rows(LAYOUT), *draw(0, 1e-2), np.arange(LAYOUT.size), plan)
+    assert Survivors(changes).least_count(1e-4) > 300
+    assert len(Survivors(changes).possible(0.04).indices) < 60
 
 
 def test_scales_of_another_layout_are_refused() -> None:

@@ -9,7 +9,7 @@ from ams_common.delta_models import estimated_bits
 from ams_common.delta_rows import layout_rows
 from ams_common.layout import ParameterLayout, TensorSpec
 from ams_common.rans import Int64Array
-from ams_common.rate_distortion import ChangeBits, bits_of_changes, cheapest_levels
+from ams_common.rate_distortion import LEAST_PRICED, ChangeBits, bits_of_changes, cheapest_levels, surely_priced
 
 ROWS = layout_rows(ParameterLayout((TensorSpec(name="a", shape=(200, 300)),)))
 PER_ROW = np.random.default_rng(0).poisson(6, 200)
@@ -68,3 +68,18 @@ def test_without_changes_there_are_still_bits() -> None:
     bits = bits_of_changes(ROWS.lengths, np.zeros(200, np.int64), np.zeros(0, np.int64), 0.1)
     assert bits.further == 8
     assert bits.first[0] == pytest.approx(np.log2(601) + 1, abs=0.01)
+
+
+@given(
+    price=st.floats(1e-3, 1.0),
+    others=st.integers(0, 1023),
+    levels=st.lists(st.integers(1, 5000), max_size=5),
+    more=st.floats(0, 50),
+)
+def test_large_changes_move_whatever_bits_cost_and_small_ones_do_not(
+    price: float, others: int, levels: list[int], more: float
+) -> None:
+    bits = bits_of_changes(np.array([1024, 1024]), np.array([others, 0]), np.array(levels, np.int64), price)
+    sure = surely_priced(price) * 1.0001 + more
+    assert (cheapest_levels(np.array([sure, sure]), bits) > 0).all()
+    assert not cheapest_levels(np.full(2, LEAST_PRICED * 0.9999), bits).any()
