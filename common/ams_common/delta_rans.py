@@ -56,6 +56,8 @@ _PRECISION = 1.003
 """Ratio of steps that two bytes can hardly tell apart."""
 _FULL = 0.9
 """Part of the limit below which an update leaves out what a finer step would send."""
+_FAR = 1.5
+"""Times the limit from which on an estimate is believed without trying: it is below the truth, or above by less than that."""
 
 
 class DeltaRans:
@@ -108,24 +110,22 @@ class DeltaRans:
         steps = _Choice(
             lambda step: self._quantised(survivors.possible(step), step), survivors.least_count, changes.finest_step, coarsest
         )
-        best, too_fine = self._fill(steps, limit_bytes)
-        if too_fine is None or len(best.payload) >= _FULL * limit_bytes:
-            return best.payload
+        search = self._search(steps, limit_bytes)
+        if search.is_filled or search.by_halves():
+            return search.best.payload
         # Many changes are of one size, so that the next finer step would send them all: it sends the largest.
-        finer = steps.quantised(too_fine)
+        finer = steps.quantised(search.too_fine)
         places, count = _places_by_size(finer.levels), len(finer.levels)
         parts = _Choice(lambda part: finer.only(places < int(count / part)), lambda part: int(count / part), 1.0, count + 1.0)
-        fewer, _ = self._fill(parts, limit_bytes)
-        return max(best, fewer, key=lambda update: (update.changes, len(update.payload))).payload
+        fewer = self._search(parts, limit_bytes)
+        if not fewer.is_filled:
+            fewer.by_halves()
+        return max(search.best, fewer.best, key=lambda update: (update.changes, len(update.payload))).payload
 
-    def _fill(self, choice: "_Choice", limit_bytes: int) -> "tuple[_Packed, float | None]":
-        """Return about the largest update of `choice` of at most `limit_bytes`, the coarsest where none fits.
-
-        Beside it the coarsest measure known to be too fine, None where the finest fits.
-        """
+    def _search(self, choice: "_Choice", limit_bytes: int) -> "_Search":
         search = _Search(choice, limit_bytes, self._packed, self._estimated_bytes)
         search.by_estimates()
-        return search.best, search.too_fine
+        return search
 
     def _packed(self, quantised: Quantised) -> "_Packed":
         return _Packed(self._pack(quantised), len(quantised.levels))
@@ -200,9 +200,14 @@ class _Search:
         self.best = packed(choice.quantised(choice.coarsest))
 
     @property
-    def too_fine(self) -> float | None:
-        """The coarsest measure known to be too fine; None where the finest fits."""
-        return None if self._high == self._choice.finest else self._low
+    def too_fine(self) -> float:
+        """The coarsest measure known to be too fine, where the finest is."""
+        return self._low
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the best update leaves little room, or none can be larger."""
+        return self._high == self._choice.finest or len(self.best.payload) >= _FULL * self._limit_bytes
 
     def by_estimates(self) -> None:
         """Try the measures that should fill the limit: they nearly do where levels are spread as they usually are."""
@@ -216,6 +221,24 @@ class _Search:
                 return
             # The estimate is off by some percent, but by nearly as many everywhere near.
             aim_bytes *= _AIM * self._limit_bytes / size_bytes
+
+    def by_halves(self) -> bool:
+        """Try measures half way between one that fits and one that does not, whatever estimates near the limit say.
+
+        They go by the entropy of the levels. Where nearly all are of one size above 1, their model needs several times as much.
+
+        Returns:
+            whether that has filled the limit, or the finest fits.
+        """
+        if not self._finest_is_too_fine and not self._is_far_above(self._choice.finest):
+            self._try(self._choice.finest)
+        while not self._is_close() and self._high > _PRECISION * self._low:
+            middle = (self._low * self._high) ** 0.5
+            if self._is_far_above(middle):
+                self._low = middle
+            else:
+                self._try(middle)
+        return self._is_close()
 
     def _is_close(self) -> bool:
         return self._high == self._choice.finest or len(self.best.payload) >= _CLOSE * self._limit_bytes
@@ -240,6 +263,9 @@ class _Search:
             middle = (low * high) ** 0.5
             low, high = (middle, high) if self._is_above(middle, aim_bytes) else (low, middle)
         return high
+
+    def _is_far_above(self, measure: float) -> bool:
+        return self._is_above(measure, _FAR * self._limit_bytes)
 
     def _is_above(self, measure: float, size_bytes: float) -> bool:
         """Return whether the update of `measure` is estimated at more than `size_bytes`."""

@@ -181,6 +181,50 @@ def test_changes_of_one_size_are_sent_as_far_as_they_fit(spread: float, limit_by
     assert share == pytest.approx(2 / 3, abs=0.1)
 
 
+def make_sizes(count: int, sizes: tuple[float, ...], spread: float = 0.0, seed: int = 0) -> Change:
+    """Draw a change of `count` weights by a few sizes, up and down, as one step of an optimiser makes them."""
+    generator = np.random.default_rng(seed)
+    layout = ParameterLayout((TensorSpec(name="a", shape=(256, 256)), TensorSpec(name="b", shape=(128, 9))))
+    base = generator.normal(0, 0.1, layout.size).astype(np.float32)
+    indices = np.sort(generator.choice(layout.size, count, replace=False))
+    moves = generator.choice([-1, 1], count) * generator.choice(sizes, count) * np.exp(generator.normal(0, spread, count))
+    target = base.copy()
+    target[indices] += moves.astype(np.float32)
+    return Change(layout, base, target, indices)
+
+
+@pytest.mark.parametrize("parts", [4, 32])
+@pytest.mark.parametrize(("count", "limit_bytes"), [(4000, 4700), (20_000, 17_000), (40_000, 28_000)])
+def test_changes_of_one_size_are_all_sent_where_a_coarser_step_lets_them(count: int, limit_bytes: int, parts: int) -> None:
+    """Levels that are all 4 take several times their entropy."""
+    change = make_sizes(count, (1e-3,))
+    assert len(change.encoded(step=1e-3)) < limit_bytes < len(change.encoded(step=1e-3 / parts))
+    payload = change.encoded(step=1e-3 / parts, limit_bytes=limit_bytes)
+    assert len(payload) <= limit_bytes
+    assert len(change.decoded(payload).indices) == count
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(
+    count=st.sampled_from([300, 3000]),
+    sizes=st.sampled_from([(1e-3,), (1e-3, 2e-3), (1e-3, 3e-2), (1e-4, 1e-3, 1e-2)]),
+    spread=st.sampled_from([0.0, 0.02, 0.7]),
+    parts=st.sampled_from([0.7, 2.5, 4.0, 20.0, 300.0]),
+    share=st.floats(0.02, 1.5),
+    seed=st.integers(0, 100),
+)
+def test_whatever_the_sizes_of_changes_a_limit_is_kept_and_filled(
+    count: int, sizes: tuple[float, ...], spread: float, parts: float, share: float, seed: int
+) -> None:
+    change, step = make_sizes(count, sizes, spread, seed), 1e-3 / parts
+    without = change.encoded(step=step)
+    limit_bytes = max(150, int(share * len(without)))
+    payload = change.encoded(step=step, limit_bytes=limit_bytes)
+    sent, all_sent = len(change.decoded(payload).indices), len(change.decoded(without).indices)
+    assert len(payload) <= limit_bytes
+    assert len(payload) >= 0.9 * limit_bytes or sent >= 0.95 * all_sent
+
+
 @pytest.mark.parametrize("price", [0.0, 0.05])
 def test_a_search_looks_at_a_part_of_what_could_change(price: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of half a million candidates a small limit lets a thousand pass."""
