@@ -8,6 +8,7 @@ change costs less bits there: a group says how dense it is and how much its rows
 R: rows. G: groups. T: tensors. n: weights that change.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,7 +30,7 @@ from ams_common.delta_tables import (
     two_sided_tables,
 )
 from ams_common.errors import CodecError
-from ams_common.layout import ParameterLayout
+from ams_common.layout import ParameterLayout, TensorSpec
 from ams_common.rans import LARGEST_RADIX, Coder, Int64Array
 
 DENSITIES = 48
@@ -70,13 +71,19 @@ class Rows:
         return groups, lengths_log, kind_of
 
 
+def count_rows(tensors: Iterable[TensorSpec]) -> int:
+    """Return how many rows `tensors` have together, without making them: those from outside may have very many."""
+    channels = [(tensor, _channels(tensor)) for tensor in tensors]
+    return sum(count * -(-tensor.size // (count * LONGEST_ROW)) for tensor, count in channels if count)
+
+
 def layout_rows(layout: ParameterLayout) -> Rows:
     """Return the rows of `layout`; tensors without elements have none."""
     lengths: list[Int64Array] = []
     groups: list[int] = []
     for number, tensor in enumerate(layout.tensors):
-        rows = tensor.shape[0] if len(tensor.shape) > 1 and tensor.size else min(1, tensor.size)
-        lengths.append(np.tile(_pieces(tensor.size // max(1, rows)), rows))
+        channels = _channels(tensor)
+        lengths.append(np.tile(_pieces(tensor.size // max(1, channels)), channels))
         groups.append(2 + number if len(lengths[-1]) > 1 else int(tensor.trainable))
     tensors = np.repeat(np.arange(len(lengths)), [len(each) for each in lengths])
     all_lengths = np.concatenate([np.empty(0, np.int64), *lengths])
@@ -92,6 +99,10 @@ def layout_rows(layout: ParameterLayout) -> Rows:
 
 
 _HALF_OCTAVES = np.array([(length * length).bit_length() - 1 for length in range(LONGEST_ROW + 1)])
+
+
+def _channels(tensor: TensorSpec) -> int:
+    return tensor.shape[0] if len(tensor.shape) > 1 and tensor.size else min(1, tensor.size)
 
 
 def _pieces(length: int) -> Int64Array:

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from ams_common import wire_checks as check
 from ams_common.classes import ClassSet, SegmentationClass
+from ams_common.delta_rows import count_rows
 from ams_common.errors import AmsError, ProtocolError
 from ams_common.layout import ParameterLayout, TensorSpec
 from ams_common.messages import ModelManifest
@@ -16,6 +17,8 @@ MAX_TENSORS = 4096
 MAX_DIMENSIONS = 8
 MAX_PARAMETERS = 64 * 2**20
 """Largest flat vector: 256 MiB of float32."""
+MAX_ROWS = 2**20
+"""Each takes tens of bytes where updates are read; a network of MAX_PARAMETERS has tens of thousands."""
 MAX_CLASSES = 254
 MAX_ACCEPTED_NAMES = 64
 
@@ -105,6 +108,7 @@ def _layout_from_proto(tensors: Sequence[pb.Tensor]) -> ParameterLayout:
     check.in_range("number of tensors", len(tensors), 1, MAX_TENSORS)
     specs = tuple(map(_tensor_from_proto, tensors))
     check.in_range("number of parameters", sum(spec.size for spec in specs), 1, MAX_PARAMETERS)
+    check.in_range("number of rows", count_rows(specs), 1, MAX_ROWS)
     try:
         return ParameterLayout(specs)
     except AmsError as error:

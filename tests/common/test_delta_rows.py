@@ -15,6 +15,7 @@ from ams_common.delta_rows import (
     code_levels,
     code_offsets,
     code_positions,
+    count_rows,
     layout_rows,
 )
 from ams_common.errors import CodecError
@@ -43,6 +44,12 @@ def test_single_rows_share_a_group_and_statistics_another() -> None:
     assert rows.groups.tolist() == [2, 2, 1, 1, 3, 3, 3, 0, 0]
     assert rows.group_count == 4
     assert rows_of((2, 3)).group_count == 1
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0), (7,), (1, 1), (5, 1024), (5, 1025), (2, 3, 700), (1, 2500)])
+def test_rows_are_counted_without_being_made(shape: tuple[int, ...]) -> None:
+    tensors = [TensorSpec(name="a", shape=(3, 4)), TensorSpec(name="b", shape=shape)]
+    assert count_rows(tensors) == len(layout_rows(ParameterLayout(tuple(tensors))).starts)
 
 
 def test_elements_find_their_rows() -> None:

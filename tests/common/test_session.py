@@ -1,5 +1,6 @@
 """The protocol without sockets: both state machines, alone and facing each other over a link that breaks."""
 
+import tracemalloc
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from tests.protocol_support import (
 from ams_common.clock import ManualClock
 from ams_common.compression import zstd_compress
 from ams_common.errors import CodecError, ProtocolError
-from ams_common.layout import Float32Array, weights_digest
+from ams_common.layout import Float32Array, ParameterLayout, TensorSpec, weights_digest
 from ams_common.messages import (
     CHUNK_BYTES,
     MAX_GRAPH_BYTES,
@@ -334,6 +335,14 @@ class TestClient:
         header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=largest_snapshot_bytes(LAYOUT) + 1)
         with pytest.raises(ProtocolError, match="at most"):
             greeted().receive(header)
+
+    def test_what_is_too_large_is_known_without_a_look_at_each_row(self) -> None:
+        layout = ParameterLayout((TensorSpec(name="thin", shape=(2**26, 1)),))
+        tracemalloc.start()
+        assert largest_snapshot_bytes(layout) == 5 * 2**26 + 5 * 2**26 // 128 + 4096
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak_bytes < 100_000
 
     def test_a_snapshot_without_its_digest_is_refused(self) -> None:
         session = greeted()

@@ -386,6 +386,10 @@ def _tensor(**fields: Any) -> pb.Tensor:
         (lambda proto: proto.tensors.append(_tensor(shape=[2**31, 2**31])), "elements of a tensor"),
         (lambda proto: proto.tensors.append(_tensor(shape=[0])), "elements of a tensor is 0"),
         (lambda proto: proto.tensors.extend([_tensor(shape=[2**25])] * 3), "number of parameters"),
+        (
+            lambda proto: proto.tensors.append(_tensor(shape=[2**26 - 2**20, 1])),
+            r"number of rows is \d+, it must be 1 to 1048576",
+        ),
     ],
 )
 def test_a_manifest_out_of_range_is_refused(change: Callable[[pb.ModelManifest], object], reason: str) -> None:

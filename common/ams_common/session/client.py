@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ams_common.compression import zstd_decompress_within
-from ams_common.delta_rows import layout_rows
+from ams_common.delta_rows import count_rows
 from ams_common.errors import ProtocolError
 from ams_common.layout import DIGEST_BYTES, Float32Array, ParameterLayout, weights_digest
 from ams_common.messages import (
@@ -371,7 +371,7 @@ class ClientSession:
 
 def largest_snapshot_bytes(layout: ParameterLayout) -> int:
     """Return more bytes than a snapshot of all float32 values of `layout` can have when compression gains nothing."""
-    size = len(layout_rows(layout).starts) + 4 * layout.size
+    size = count_rows(layout.tensors) + 4 * layout.size
     return size + size // 128 + 4096
 
 
