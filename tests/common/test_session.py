@@ -381,14 +381,42 @@ class TestClient:
             assert announced == ([True, False] if kept is NOTHING else [False])
             np.testing.assert_array_equal(wholes[-1].vector, weights_of(3))
 
-    @pytest.mark.parametrize("base", [bytes(16), weights_digest(weights_of(9)[:100])])
-    def test_a_snapshot_that_builds_on_something_else_is_refused(self, base: bytes) -> None:
-        kept = Holdings(weights={weights_digest(weights_of(9)[:100]): lambda: weights_of(9)[:100]})
-        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(20.0), IncomingSnapshot(), replace(kept, graphs=GRAPHS))
+    def test_a_base_is_made_once_when_the_snapshot_is_there(self) -> None:
+        made: list[int] = []
+
+        def base() -> Float32Array:
+            made.append(0)
+            return weights_of(0)
+
+        kept = Holdings(graphs=GRAPHS, weights={weights_digest(weights_of(0)): base})
+        session = ClientSession(HELLO, BatchOutbox(20.0), IncomingSnapshot(), kept)
+        hello = session.peek()
+        assert isinstance(hello, Hello)
+        welcome, header, *chunks = greeting_messages(hello, offer(3, start=0))
+        session.receive(welcome)
+        session.receive(header)
+        assert isinstance(header, SnapshotHeader)
+        assert header.base_digest
+        assert not made
+        for chunk in chunks:
+            session.receive(chunk)
+        assert len(made) == 1
+
+    def test_a_snapshot_that_builds_on_something_else_is_refused(self) -> None:
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(20.0), IncomingSnapshot(), Holdings(graphs=GRAPHS))
         session.receive(WELCOME_BACK)
-        header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=5, base_digest=base)
+        header = SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=5, base_digest=bytes(16))
         with pytest.raises(ProtocolError, match="builds on weights that this edge does not keep"):
             session.receive(header)
+
+    def test_a_snapshot_that_builds_on_weights_of_another_model_is_refused(self) -> None:
+        base = weights_digest(weights_of(9)[:100])
+        kept = Holdings(graphs=GRAPHS, weights={base: lambda: weights_of(9)[:100]})
+        session = ClientSession(hello_of(holds=held(2)), BatchOutbox(20.0), IncomingSnapshot(), kept)
+        session.receive(WELCOME_BACK)
+        session.receive(SnapshotHeader(version=1, weights_digest=bytes(16), encoded_bytes=5, base_digest=base))
+        with pytest.raises(ProtocolError, match="builds on weights that this edge does not keep"):
+            session.receive(ModelChunk(part="weights", offset=0, data=b"frame"))
 
     def test_a_hello_tells_no_more_than_the_server_takes(self) -> None:
         many = Holdings(

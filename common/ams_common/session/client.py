@@ -306,8 +306,8 @@ class ClientSession:
         most = largest_snapshot_bytes(welcome.manifest.layout)
         if header.encoded_bytes > most:
             raise ProtocolError(f"snapshot of {header.encoded_bytes} bytes is announced, this model's has {most} at most")
-        if header.base_digest:
-            self._base(header, welcome)
+        if header.base_digest and not self._keeps(header.base_digest):
+            raise _unknown_base(header)
         self._incoming.begin(header)
         self._header = header
         self._download = _Download("weights", header.encoded_bytes, self._incoming.data)
@@ -325,6 +325,10 @@ class ClientSession:
         download, self._download = self._download, None
         return [self._graph(download.data(), welcome) if chunk.part == "graph" else self._snapshot(welcome)]
 
+    def _keeps(self, digest: bytes) -> bool:
+        """Return whether there are weights of `digest`, without the work of making them."""
+        return digest in self._holdings.weights or (self._start is not None and self._start.weights_digest == digest)
+
     def _base(self, header: SnapshotHeader, welcome: Welcome) -> Float32Array:
         """Return the vector, float32 [P], that the snapshot of `header` builds on."""
         start = self._start
@@ -333,7 +337,7 @@ class ClientSession:
         kept = self._holdings.weights.get(header.base_digest)
         base = None if kept is None else kept()
         if base is None or base.shape != (welcome.manifest.layout.size,):
-            raise ProtocolError(f"snapshot of version {header.version} builds on weights that this edge does not keep")
+            raise _unknown_base(header)
         return base
 
     def _graph(self, frame: bytes, welcome: Welcome) -> ModelReceived:
@@ -378,6 +382,10 @@ def largest_snapshot_bytes(layout: ParameterLayout) -> int:
 def largest_update_bytes(parameters: int) -> int:
     """Return more bytes than an update of all of `parameters` can have in any codec: position, value and framing."""
     return 8 * parameters + 65536
+
+
+def _unknown_base(header: SnapshotHeader) -> ProtocolError:
+    return ProtocolError(f"snapshot of version {header.version} builds on weights that this edge does not keep")
 
 
 def _problem_event(problem: Problem) -> ProblemReported:
