@@ -48,6 +48,8 @@ class ParameterLayout:
             raise ModelError("layout lists a running statistic before a trainable parameter")
         if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
             raise ModelError("layout names a tensor twice")
+        if not self.size:
+            raise ModelError("layout has no elements: a model must have parameters")
 
     @cached_property
     def size(self) -> int:

@@ -135,7 +135,8 @@ def changes_of(
     if given.shape != trained.shape:
         raise ModelError(f"plan holds {given.size} scales for {len(trained)} tensors")
     first = int(np.searchsorted(indices, layout.trainable_size))
-    statistics = _spreads(values[first:], tensors[first:], len(trained)) / (STEPS_OF_STATISTICS * finest_step)
+    with np.errstate(over="ignore", under="ignore"):
+        statistics = _spreads(values[first:], tensors[first:], len(trained)) / (STEPS_OF_STATISTICS * finest_step)
     return Changes(
         indices=indices,
         values=values,

@@ -3,7 +3,6 @@
 P: elements of the vector. k: elements that change. T: tensors of the layout.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +27,10 @@ class SparseUpdate:
 
 LEAST_DEAD_ZONE = 0.01
 """Less would move weights that should stay."""
+FINEST_STEP, COARSEST_STEP = 1e-20, 1e20
+"""Far beyond what updates can have, and well within float32."""
+MOST_BIT_PRICE = 1e6
+"""Far more than lets anything be sent."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,14 +38,15 @@ class EncodingPlan:
     """What a codec that quantises changes may know about them; the others have no use for it."""
 
     step: float = 0.0
-    """Finest quantisation step of a tensor whose scale is 1; 0 for an eighth of the root mean square of the changes."""
+    """Finest quantisation step of a tensor whose scale is 1, FINEST_STEP..COARSEST_STEP; 0 for an eighth of the root mean
+    square of the changes."""
     step_scales: Float32Array | None = None
     """float32 [T], positive: each tensor's step relative to `step`; None for all alike."""
     dead_zone: float = 0.5
     """Part of a step, LEAST_DEAD_ZONE..1, below which a change is not sent."""
     bit_price: float = 0.0
-    """Squared steps of error that a bit is worth: changes are rounded so that error and bits are least together, whatever the
-    dead zone; 0 for rounding by the dead zone alone."""
+    """Squared steps of error that a bit is worth, 0..MOST_BIT_PRICE: changes are rounded so that error and bits are least
+    together, whatever the dead zone; 0 for rounding by the dead zone alone."""
     limit_bytes: int | None = None
     """Bytes that the update may have, 0 or more; steps become as coarse as that needs, up to no change at all, which takes a
     header of some tens of bytes all the same. None for no limit."""
@@ -50,12 +54,12 @@ class EncodingPlan:
     def __post_init__(self) -> None:
         """Refuse what no update can be made by; raises ModelError."""
         scales = self.step_scales
-        if not (math.isfinite(self.step) and self.step >= 0):
-            raise ModelError(f"an update cannot have a step of {self.step}")
+        if self.step != 0 and not FINEST_STEP <= self.step <= COARSEST_STEP:
+            raise ModelError(f"an update cannot have a step of {self.step}: use 0, or {FINEST_STEP} to {COARSEST_STEP}")
         if not LEAST_DEAD_ZONE <= self.dead_zone <= 1:
             raise ModelError(f"dead zone {self.dead_zone} is not between {LEAST_DEAD_ZONE} and 1")
-        if not (math.isfinite(self.bit_price) and self.bit_price >= 0):
-            raise ModelError(f"a bit cannot be worth {self.bit_price} squared steps")
+        if not 0 <= self.bit_price <= MOST_BIT_PRICE:
+            raise ModelError(f"a bit cannot be worth {self.bit_price} squared steps: use 0 to {MOST_BIT_PRICE}")
         if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
             raise ModelError("the scales of an update's steps must be above zero")
 

@@ -104,7 +104,9 @@ class GapZstd:
     def encode(self, base: Float32Array, target: Float32Array, indices: Int64Array, plan: EncodingPlan = NO_PLAN) -> bytes:
         """See UpdateCodec."""
         check_vectors(self._layout, base, target)
-        changes = _to_float16(target[indices] - base[indices]).view("<u2")
+        with np.errstate(over="ignore", invalid="ignore"):
+            differences = target[indices] - base[indices]
+        changes = _to_float16(differences).view("<u2")
         gaps = _tally(np.diff(indices, prepend=-1) - 1)
         planes = (gaps.tobytes(), (changes >> 8).astype(np.uint8).tobytes(), (changes & 0xFF).astype(np.uint8).tobytes())
         frames = [zstd_compress(plane, _UPDATE_ZSTD_LEVEL) for plane in planes]

@@ -16,7 +16,16 @@ from ams_common.layout import Float32Array, ParameterLayout, TensorSpec
 from ams_common.quantiser import Changes, Quantised, quantise
 from ams_common.rans import RansReader, RansWriter
 from ams_common.rate_distortion import ChangeBits
-from ams_common.sparse_update import LEAST_DEAD_ZONE, EncodingPlan, Int64Array, SparseUpdate, apply_update
+from ams_common.sparse_update import (
+    COARSEST_STEP,
+    FINEST_STEP,
+    LEAST_DEAD_ZONE,
+    MOST_BIT_PRICE,
+    EncodingPlan,
+    Int64Array,
+    SparseUpdate,
+    apply_update,
+)
 
 SHAPES = ((8, 3, 3, 3), (8,), (16, 8), (16, 1, 3, 3), (2, 1500), ())
 
@@ -281,6 +290,19 @@ def test_the_dearer_the_bits_the_fewer_are_sent() -> None:
     sizes = [len(LARGE.encoded(step=4e-3, bit_price=price)) for price in (0.0, 0.02, 0.05, 0.15, 1.0)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0] / 2
+
+
+@pytest.mark.parametrize("change", [1e-42, 1e-10, 1e-5])
+@pytest.mark.parametrize("step", [FINEST_STEP, 1e-10, 1.0, COARSEST_STEP])
+@pytest.mark.parametrize("price", [0.0, MOST_BIT_PRICE])
+@pytest.mark.parametrize("limit_bytes", [None, 60])
+def test_a_plan_at_its_bounds_makes_an_update(change: float, step: float, price: float, limit_bytes: int | None) -> None:
+    tensors = (TensorSpec(name="a", shape=(9, 9)), TensorSpec(name="v", shape=(9,), trainable=False))
+    codec, base = DeltaRans(ParameterLayout(tensors)), np.zeros(90, np.float32)
+    plan = EncodingPlan(step=step, bit_price=price, limit_bytes=limit_bytes)
+    payload = codec.encode(base, base + np.float32(change), np.arange(90), plan)
+    moved = codec.decode(payload, base).values
+    assert (np.abs(moved - np.float32(change)) <= change).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])

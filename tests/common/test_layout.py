@@ -23,8 +23,13 @@ def test_sizes_and_offsets() -> None:
     assert LAYOUT.size == 11
     assert LAYOUT.trainable_size == 7
     assert LAYOUT.offsets == (0, 6, 7)
-    assert make_layout().size == make_layout().trainable_size == 0
-    assert make_layout().offsets == ()
+    assert make_layout(("mean", (4,), False)).trainable_size == 0
+
+
+@pytest.mark.parametrize("specs", [(), (("weight", (0, 3), True),)])
+def test_a_layout_without_elements_is_refused(specs: tuple[tuple[str, tuple[int, ...], bool], ...]) -> None:
+    with pytest.raises(ModelError, match="layout has no elements"):
+        make_layout(*specs)
 
 
 def test_a_statistic_before_a_parameter_is_refused() -> None:
@@ -81,7 +86,6 @@ def test_the_digest_tells_names_shapes_order_and_kind_apart() -> None:
         make_layout(("stem.weights", (2, 3), True), ("scale", (), True), ("norm.mean", (4,), False)),
         make_layout(("scale", (), True), ("stem.weight", (2, 3), True), ("norm.mean", (4,), False)),
         make_layout(("stem.weight", (2, 3), True), ("scale", (), True), ("norm.mean", (4,), True)),
-        make_layout(),
     ]
     assert len({layout.digest for layout in layouts}) == len(layouts)
     assert all(len(layout.digest) == DIGEST_BYTES for layout in layouts)

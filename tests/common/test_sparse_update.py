@@ -18,10 +18,13 @@ def test_an_update_takes_the_place_of_what_was_there_in_a_copy() -> None:
     [
         ({"step": -1e-3}, "step of -0.001"),
         ({"step": float("nan")}, "step of nan"),
+        ({"step": 1e-300}, "step of 1e-300: use 0, or 1e-20 to 1e.20"),
+        ({"step": 1e300}, "step of 1e.300"),
         ({"dead_zone": 0.0}, "dead zone 0.0 is not between 0.01 and 1"),
         ({"dead_zone": 1.5}, "dead zone 1.5"),
         ({"bit_price": -0.1}, "worth -0.1 squared steps"),
         ({"bit_price": float("inf")}, "worth inf"),
+        ({"bit_price": 1e300}, "worth 1e.300 squared steps: use 0 to 1000000"),
         ({"step_scales": np.array([1, 0], np.float32)}, "scales of an update's steps"),
         ({"step_scales": np.array([1, np.nan], np.float32)}, "scales of an update's steps"),
     ],

@@ -302,3 +302,10 @@ def test_codecs_are_found_by_name() -> None:
     assert [create_codec(name, SMALL.layout).name for name in CODECS] == list(CODECS)
     with pytest.raises(ConfigurationError, match="unknown update codec 'gap': use delta-rans, gap-zstd, mask-float16"):
         create_codec("gap", SMALL.layout)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_changes_that_no_float_holds_are_refused_in_words(name: str) -> None:
+    target = np.full(SMALL.layout.size, 3e38, np.float32)
+    with pytest.raises(ModelError, match="training has diverged"):
+        create_codec(name, SMALL.layout).encode(-target, target, SMALL.indices)
