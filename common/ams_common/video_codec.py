@@ -53,7 +53,8 @@ def encode_frames(frames: Sequence[UInt8Array], *, target_bytes: int, video_code
     """Compress frames into 95 to 100 % of `target_bytes` at one quantiser, on the caller's thread.
 
     It is less where the frames do not need that much at the format's finest quantiser, and for pictures so small that a step of
-    the quantiser is larger than 5 %. Where not all frames fit at the coarsest, some are left out, evenly, and the newest stays.
+    the quantiser is larger than 5 %. Where not all frames fit at the coarsest, some are left out, evenly, and the newest stays:
+    all others where the first picture alone is too large.
 
     Equal frames give equal bytes.
 
@@ -76,13 +77,22 @@ def encode_frames(frames: Sequence[UInt8Array], *, target_bytes: int, video_code
         packets, last = fill(encode, target_bytes, _quantisers(video_format, chosen, target_bytes))
         if packets is not None:
             return EncodedFrames(packets, tuple(kept))
-        least_bytes = packets_bytes(last)
         if len(kept) == 1:
             raise CodecError(
                 f"a frame of {frames[0].shape[1]}x{frames[0].shape[0]} does not fit into {target_bytes} bytes: "
-                f"the least is {least_bytes}, send smaller frames or raise the uplink budget"
+                f"the least is {packets_bytes(last)}, send smaller frames or raise the uplink budget"
             )
-        kept = evenly(len(pictures), max(1, min(len(kept) - 1, len(kept) * target_bytes // least_bytes)))
+        kept = evenly(len(pictures), _fewer(len(kept), last, target_bytes))
+
+
+def _fewer(count: int, packets: Packets, target_bytes: int) -> int:
+    """Return how many of `count` frames to try where `packets`, at the coarsest quantiser, are more than `target_bytes`.
+
+    One where the first picture alone is too large: the others come from it, and leaving out some of them makes it no smaller.
+    """
+    first_bytes = len(packets[0][1])
+    fitting = count * target_bytes // packets_bytes(packets)
+    return 1 if first_bytes > target_bytes else max(1, min(count - 1, fitting))
 
 
 def _check_frames(frames: Sequence[UInt8Array]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -19,7 +20,8 @@ from ams_common.h264 import NAL_SEI, NAL_SEQUENCE_PARAMETERS, nal_type, parse_pi
 from ams_common.messages import FrameBatch
 from ams_common.nal_units import join_nal_units, split_nal_units
 from ams_common.video_codec import EncodedFrames, decode_frames, encode_frames
-from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS
+from ams_common.video_fit import Packets
+from ams_common.video_formats import VIDEO_CODEC, VIDEO_FORMATS, VideoFormat
 from ams_common.video_pictures import to_yuv
 
 WIDTH, HEIGHT = 96, 64
@@ -124,6 +126,25 @@ def test_frames_are_left_out_evenly_before_they_become_mush() -> None:
     assert 0.8 * 3000 < some.size_bytes <= 3000
     restored = decode(batch_of(some))
     assert [int(np.argmax([psnr_db(frame, original) for original in frames])) for frame in restored] == list(some.kept)
+
+
+def test_where_the_first_picture_is_too_large_the_newest_frame_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a still scene the first picture has nearly all bytes, however many frames follow."""
+    run_encoder, counts = video_codec._run_encoder, []
+
+    def counting(video_format: VideoFormat, pictures: Sequence[av.VideoFrame], quantiser: float) -> Packets:
+        counts.append(len(pictures))
+        return run_encoder(video_format, pictures, quantiser)
+
+    still = [noise(0)] * 30
+    coarsest = VIDEO_FORMATS[VIDEO_CODEC].coarsest
+    first_bytes = len(run_encoder(VIDEO_FORMATS[VIDEO_CODEC], [to_yuv(still[0])], coarsest)[0][1])
+    monkeypatch.setattr(video_codec, "_run_encoder", counting)
+    encoded = encode_frames(still, target_bytes=int(0.95 * first_bytes))
+    assert encoded.kept == (29,)
+    assert set(counts) == {30, 1}
+    assert counts.count(30) <= 3
+    assert len(counts) <= 12
 
 
 def test_what_cannot_fit_is_refused_with_the_least() -> None:
