@@ -265,6 +265,7 @@ def test_no_update_is_above_its_limit(density: float, seed: int, limit_bytes: in
     assert len(payload) <= max(limit_bytes, len(nothing))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), density=st.sampled_from([0.02, 0.4, 10.0]), price=st.sampled_from([0.02, 0.2, 1.0]))
 def test_whatever_bits_cost_no_weight_moves_by_more_than_it_should(seed: int, density: float, price: float) -> None:
     change = make_change(SHAPES, density, seed)
