@@ -87,10 +87,12 @@ class TokenBucket:
     Who waits for `wait_s` before each `spend` sends, over any window, at most rate x window + burst bytes. A message larger
     than the burst waits for a full bucket and is paid for afterwards: its own size then takes the place of the burst.
 
-    That is said of when messages are handed to the network. Of those that also `hold` their bytes, until they `release` them,
-    it is true of any moment between the two: the bucket fills no further than to the burst less what is held. For let the last
-    of them that is sent in a window find U bytes held. What may leave in the window is these U, and what was released in it, R;
-    the bucket, which lost R and U in it, held the message, so U + R + its bytes are at most rate x window + burst.
+    That is said of the moments at which messages are handed to the network, which may keep them for a while. Of those that
+    `hold` their bytes until they `release` them it is true of any moment between the two, since the bucket fills no further
+    than to the burst less what is held. For take a window, and the last such message sent before it ends. What may leave in
+    the window is what is held after that message, U, and what was released since the window began, R. Level and held bytes
+    together were the burst at most when it began; since then the rate came in and R went out, and the level is not below 0. So
+    U + R is at most rate x window + burst.
     """
 
     def __init__(self, allowed: Allowance, clock: Clock) -> None:
@@ -103,8 +105,10 @@ class TokenBucket:
         self._level_bytes = float(allowed.burst_bytes)
         self._filled_at_s = clock.now_s()
         self._held: OrderedDict[int, tuple[int, float]] = OrderedDict()
+        """Bytes and time of each hold, by its number."""
         self._held_bytes = 0
         self._holds = 0
+        """How many there have been."""
         self.spent_bytes = 0
         """All that was ever spent."""
 
