@@ -16,7 +16,7 @@ _LEAST_SCALE, _MOST_SCALE = 0.25, 4.0
 class QuantiserConfig(PartConfig):
     """Updates whose changes are quantised."""
 
-    quantisation_step: float = Field(default=1.8, gt=0, allow_inf_nan=False)
+    quantisation_step: float = Field(default=1.8, ge=1e-3, le=1e3)
     """Finest step of a change in the codec delta-rans, relative to the learning rate times the root of the number of optimiser
     steps; a downlink budget makes it coarser where it must. Without Adam an eighth of a usual change is the finest."""
     dead_zone: float = Field(default=0.5, ge=LEAST_DEAD_ZONE, le=1)
