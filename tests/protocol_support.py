@@ -158,6 +158,8 @@ class FakeConnection:
     downlink: TokenBucket
     events: Mailbox = field(default_factory=Mailbox)
     closed: threading.Event = field(default_factory=threading.Event)
+    spent_before_bytes: int = 0
+    """Of the downlink, when the device was accepted."""
     received_bytes: int = 0
     flights: Mailbox = field(default_factory=Mailbox)
 
@@ -186,13 +188,16 @@ class FakeBackend:
     def __init__(self, offered: Offer, *, refusal: AmsError | None = None, downlink_bps: int = 0, burst_bytes: int = 1) -> None:
         self.offer = offered
         self.refusal = refusal
-        self._downlink = TokenBucket(Allowance(bps=downlink_bps, burst_bytes=burst_bytes), SystemClock())
+        self._allowed = Allowance(bps=downlink_bps, burst_bytes=burst_bytes)
         self.connections = Mailbox()
 
-    async def connect(self, hello: Hello, outlet: Outlet) -> Connection:
+    async def connect(self, hello: Hello, outlet: Outlet, downlink: TokenBucket) -> Connection:
         if self.refusal is not None:
             raise self.refusal
-        connection = self.connection_class(hello=hello, outlet=outlet, offer=self.offer, downlink=self._downlink)
+        downlink.change(self._allowed)
+        connection = self.connection_class(
+            hello=hello, outlet=outlet, offer=self.offer, downlink=downlink, spent_before_bytes=downlink.spent_bytes
+        )
         self.connections.put(connection)
         return connection
 

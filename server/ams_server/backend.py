@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import torch
 
+from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import ConfigurationError
 from ams_common.layout import weights_digest
@@ -79,8 +80,13 @@ class DeviceBackend:
         self._here: dict[str, DeviceConnection] = {}
         self._away: OrderedDict[str, EdgeSession] = OrderedDict()
 
-    async def connect(self, hello: Hello, outlet: Outlet) -> DeviceConnection:
+    async def connect(self, hello: Hello, outlet: Outlet, downlink: TokenBucket) -> DeviceConnection:
         """Accept a device, with the session it had before if there is one.
+
+        Args:
+            hello: what the device says of itself.
+            outlet: the way to it.
+            downlink: from which all that goes this way is paid.
 
         Raises:
             RefusedError: its budget carries nothing, or the server's caps leave it too little.
@@ -90,9 +96,8 @@ class DeviceBackend:
         session = await self._session_for(hello)
         # Again, as another device may have come meanwhile.
         self._require_room(hello)
-        earlier = self._away.pop(hello.device_id, None)
-        if earlier is not None and earlier is not session:
-            session.spending.go_on_with(earlier.spending.downlink)
+        self._away.pop(hello.device_id, None)
+        session.spending.go_on_with(downlink)
         connection = DeviceConnection(
             session,
             self._start,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.flights import Flight
-from ams_common.framing import sent_bytes
+from ams_common.framing import CONNECTION_BYTES, sent_bytes
 from ams_common.messages import Budget, Hello, ModelChunk, ServerMessage, SnapshotHeader, Update
 from ams_common.session.greeting import (
     Offer,
@@ -49,7 +49,8 @@ class DeviceConnection:
         """What is known of the device."""
         self._clock = clock
         self._connected_at_s = clock.now_s()
-        self._spent_before_bytes = session.spending.downlink.spent_bytes
+        # Opening the connection is paid for by now.
+        self._spent_before_bytes = session.spending.downlink.spent_bytes - CONNECTION_BYTES
         self._received_bytes = 0
         session.model_age.connected(hello.run_id)
         self._on_ask = on_ask

@@ -31,6 +31,7 @@ from ams_common.progress import Progress
 from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.server import HelloReceived, ServerEvent, ServerSession
 from ams_common.wire import client_message_from_proto, server_message_to_proto
+from ams_server.downlinks import Downlinks
 
 HELLO_TIMEOUT_S = 10.0
 CHUNK_FIELDS_BYTES = 32
@@ -46,11 +47,6 @@ _log = logging.getLogger(__name__)
 
 class Connection(Protocol):
     """One connected device, on the side of the server's daemon."""
-
-    @property
-    def downlink(self) -> TokenBucket:
-        """Budget of the device, the same one for all its streams; all messages wait for it, those of the model longer."""
-        ...
 
     def count_received(self, wire_bytes: int) -> None:
         """Note what has come from the device, headers included."""
@@ -86,29 +82,29 @@ class Connection(Protocol):
 class _Budgeted:
     """What goes to one device on one stream: each message waits for the device's budget, and is paid from it."""
 
-    def __init__(self, connection: Connection, flights: Flights) -> None:
-        self.connection = connection
+    def __init__(self, downlink: TokenBucket, flights: Flights) -> None:
+        """Begin with the connection, which is there already."""
+        self.downlink = downlink
         self._flights = flights
-        self._updates = Unanswered(connection.downlink)
+        self._updates = Unanswered(downlink)
         """By their versions."""
-        self._chunks = Unanswered(connection.downlink)
+        self._chunks = Unanswered(downlink)
         """By their number on this stream."""
         self._chunks_sent = 0
+        downlink.spend(CONNECTION_BYTES)
 
     def wait_s(self, message: ServerMessage, wire_bytes: int) -> float:
         """Return the seconds until a message may go; the last one of a stream does not wait."""
-        downlink = self.connection.downlink
         match message:
             case Drain() | Problem():
                 return 0.0
             case Welcome() | ModelChunk() | Update():
-                return downlink.wait_s(wire_bytes)
+                return self.downlink.wait_s(wire_bytes)
             case _:
-                return downlink.urgent_wait_s(wire_bytes)
+                return self.downlink.urgent_wait_s(wire_bytes)
 
-    def spend(self, message: ServerMessage, wire_bytes: int, receipt: int) -> None:
+    def spend(self, message: ServerMessage, wire_bytes: int) -> None:
         """Pay for a message that is handed to the network now."""
-        self.connection.count_received(receipt)
         match message:
             case Update():
                 self._flights.depart(message.version, wire_bytes)
@@ -117,20 +113,20 @@ class _Budgeted:
                 self._chunks_sent += 1
                 self._chunks.depart(self._chunks_sent, wire_bytes)
             case _:
-                self.connection.downlink.spend(wire_bytes)
+                self.downlink.spend(wire_bytes)
 
-    def land(self, message: ClientMessage) -> None:
-        """Note what `message` says to have come."""
+    def land(self, message: ClientMessage) -> Flight | None:
+        """Note what `message` says to have come; return the flight of an update that shows what the link carries."""
         match message:
             case ChunkReceived():
                 self._chunks.arrive(message.chunks)
             case Applied():
                 self._updates.arrive(message.version)
                 flight = self._flights.arrive(message.version)
-                if flight is not None:
-                    self.connection.observe_downlink(flight.less(message.build_time_ms / 1e3))
+                return flight.less(message.build_time_ms / 1e3) if flight is not None else None
             case _:
                 pass
+        return None
 
     def end(self) -> None:
         """Note that nothing of the stream is on its way any more."""
@@ -141,12 +137,15 @@ class _Budgeted:
 class DeviceStream:
     """A stream and its session; the daemon uses it as its `Outlet`."""
 
-    def __init__(self, context: Context, session: ServerSession, clock: Clock) -> None:
-        """Wrap the stream of `context`; to be made on the loop that runs it."""
+    def __init__(self, context: Context, session: ServerSession, downlinks: Downlinks, clock: Clock) -> None:
+        """Wrap the stream of `context`, to be paid from one of `downlinks`; to be made on the loop that runs it."""
         self._context = context
         self._session = session
+        self._downlinks = downlinks
         self._budgeted: _Budgeted | None = None
-        """None until the device is known."""
+        """None until the device has said who it is: all that it gets from then on is paid for."""
+        self._connection: Connection | None = None
+        """None until the device is accepted."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._wake = asyncio.Event()
@@ -164,6 +163,12 @@ class DeviceStream:
     def device(self) -> str:
         """Whose stream it is, for the log: known once the hello has come."""
         return f"device {self._device_id}" if self._device_id else "a device that has sent no hello"
+
+    @property
+    def downlink(self) -> TokenBucket:
+        """Budget of the device, once its hello has come; all messages wait for it, those of the model longer."""
+        assert self._budgeted is not None
+        return self._budgeted.downlink
 
     @property
     def backlog(self) -> int:
@@ -192,14 +197,18 @@ class DeviceStream:
             RefusedError: the edge speaks another version of the protocol.
         """
         try:
-            message = await asyncio.wait_for(self._read(), HELLO_TIMEOUT_S)
+            proto = await asyncio.wait_for(self._read_proto(), HELLO_TIMEOUT_S)
         except asyncio.TimeoutError as error:
             raise ProtocolError(f"no hello came within {HELLO_TIMEOUT_S:g} s") from error
-        if message is None:
+        if proto is None:
             raise ProtocolError("stream ended before the hello")
+        message = client_message_from_proto(proto)
+        if isinstance(message, Hello):
+            self._device_id = message.device_id
+            self._budgeted = _Budgeted(self._downlinks.of(message), self._flights)
+            self._budgeted.downlink.spend(receipt_bytes(proto.ByteSize()))
         (event,) = self._session.receive(message)
         assert isinstance(event, HelloReceived)
-        self._device_id = event.hello.device_id
         return event.hello
 
     async def run(self, connection: Connection) -> None:
@@ -208,11 +217,12 @@ class DeviceStream:
         Raises:
             AmsError: the edge sent what it may not, or `connection` cannot go on.
         """
-        self._budgeted = _Budgeted(connection, self._flights)
-        connection.downlink.spend(CONNECTION_BYTES)
+        assert self._budgeted is not None
+        self._connection = connection
         connection.count_received(CONNECTION_BYTES)
         self._session.greet(await asyncio.to_thread(connection.greeting))
-        reader, writer = asyncio.ensure_future(self._read_all(self._budgeted)), asyncio.ensure_future(self._write_all())
+        reader = asyncio.ensure_future(self._read_all(connection, self._budgeted))
+        writer = asyncio.ensure_future(self._write_all())
         try:
             done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -242,30 +252,29 @@ class DeviceStream:
 
     def _queue(self, message: ServerMessage) -> None:
         for event in self._session.send(message):
-            if self._budgeted is not None:
-                self._budgeted.connection.deliver(event)
+            if self._connection is not None:
+                self._connection.deliver(event)
         self._wake.set()
 
-    async def _read_all(self, budgeted: _Budgeted) -> None:
-        while (message := await self._read()) is not None:
+    async def _read_all(self, connection: Connection, budgeted: _Budgeted) -> None:
+        while (proto := await self._read_proto()) is not None:
+            budgeted.downlink.spend(receipt_bytes(proto.ByteSize()))
+            connection.count_received(sent_bytes(proto.ByteSize()))
+            message = client_message_from_proto(proto)
             events = self._session.receive(message)
-            budgeted.land(message)
+            flight = budgeted.land(message)
+            if flight is not None:
+                connection.observe_downlink(flight)
             for event in events:
-                budgeted.connection.deliver(event)
+                connection.deliver(event)
             self._wake.set()
 
-    async def _read(self) -> ClientMessage | None:
+    async def _read_proto(self) -> pb.ClientMessage | None:
         try:
             proto = await self._context.read()
         except DecodeError as error:
             raise ProtocolError("message is no protobuf of this protocol") from error
-        if not isinstance(proto, pb.ClientMessage):
-            return None
-        if self._budgeted is not None:
-            connection = self._budgeted.connection
-            connection.downlink.spend(receipt_bytes(proto.ByteSize()))
-            connection.count_received(sent_bytes(proto.ByteSize()))
-        return client_message_from_proto(proto)
+        return proto if isinstance(proto, pb.ClientMessage) else None
 
     async def _write_all(self) -> None:
         while not (self._session.finished or self._halted):
@@ -286,7 +295,9 @@ class DeviceStream:
                 continue
             self._session.pop()
             if budgeted is not None:
-                budgeted.spend(message, wire_bytes, receipt_bytes(proto.ByteSize()))
+                budgeted.spend(message, wire_bytes)
+            if self._connection is not None:
+                self._connection.count_received(receipt_bytes(proto.ByteSize()))
             await self._context.write(proto)
             self._tell(message)
 
@@ -302,4 +313,4 @@ class DeviceStream:
     def _fit_chunk(self) -> None:
         """See that the next chunk fits the burst: the budget may have become smaller since it was made."""
         if self._budgeted is not None:
-            self._session.split_chunk(max(1, self._budgeted.connection.downlink.largest_message_bytes - CHUNK_FIELDS_BYTES))
+            self._session.split_chunk(max(1, self._budgeted.downlink.largest_message_bytes - CHUNK_FIELDS_BYTES))

@@ -12,6 +12,7 @@ import grpc.aio
 from pydantic import Field
 
 from ams_common.address import Address, split_address
+from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.errors import AmsError, CodecError, ConfigurationError, ProtocolError, system_reason
 from ams_common.framing import READ_AHEAD_BYTES
@@ -20,6 +21,7 @@ from ams_common.proto.adaptation_pb2_grpc import AdaptationServicer, add_Adaptat
 from ams_common.session.server import BatchLedger, RefusedError, ServerSession
 from ams_common.settings import PartConfig
 from ams_server.device_stream import END_TIMEOUT_S, Connection, Context, DeviceStream
+from ams_server.downlinks import Downlinks
 
 SNAPSHOT_INTERVAL_S = 5.0
 """Least time between two snapshots on one stream; an edge asks less often by itself."""
@@ -67,8 +69,14 @@ class Outlet(Protocol):
 class Backend(Protocol):
     """What the service offers to devices."""
 
-    async def connect(self, hello: Hello, outlet: Outlet) -> Connection:
+    async def connect(self, hello: Hello, outlet: Outlet, downlink: TokenBucket) -> Connection:
         """Accept a device; an earlier connection of the same device has been closed before.
+
+        Args:
+            hello: what the device says of itself.
+            outlet: the way to it.
+            downlink: what all that goes this way waits for and is paid from, the same one for all streams of the device. What
+                it lets through from now on is for the backend to say.
 
         Raises:
             RefusedError: the device is refused, with the code that it is told.
@@ -85,12 +93,14 @@ class AdaptationService(AdaptationServicer):
         self._backend = backend
         self._clock = clock
         self._ledger = BatchLedger()
+        self._downlinks = Downlinks(clock)
         self._streams: dict[str, DeviceStream] = {}
 
     # The stub knows servicers that are iterators only; grpc.aio takes a coroutine that reads and writes by itself too.
     async def Adapt(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """Serve one stream to its end."""
-        stream = DeviceStream(context, ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S), self._clock)
+        session = ServerSession(self._ledger, self._clock, SNAPSHOT_INTERVAL_S)
+        stream = DeviceStream(context, session, self._downlinks, self._clock)
         try:
             await self._serve_stream(stream)
         except (asyncio.CancelledError, grpc.aio.BaseError):
@@ -118,10 +128,11 @@ class AdaptationService(AdaptationServicer):
             await self._serve_device(hello, stream)
         finally:
             del self._streams[hello.device_id]
+            self._downlinks.keep(hello.device_id, stream.downlink)
             stream.ended.set()
 
     async def _serve_device(self, hello: Hello, stream: DeviceStream) -> None:
-        connection = await self._backend.connect(hello, stream)
+        connection = await self._backend.connect(hello, stream, stream.downlink)
         _log.info("device %s is connected", hello.device_id)
         try:
             await stream.run(connection)

@@ -126,7 +126,7 @@ class Spending:
         """What holds; `change_budget` changes it."""
         self.frame_size = frame_size
         self.downlink = TokenBucket(allowance(budget.downlink_bps), clock)
-        """What the device's streams may still spend; kept between them, or each reconnect would bring a new burst."""
+        """What the device's streams may still spend."""
         self.link_speed = LinkSpeed()
         """What the downlink carries, as far as updates have shown it."""
         self.bits_per_parameter = EXPECTED_BITS_PER_PARAMETER
@@ -145,7 +145,7 @@ class Spending:
         self._batch_sizes, self._update_sizes = _Sizes(), _Sizes()
 
     def go_on_with(self, downlink: TokenBucket) -> None:
-        """Pay from the bucket of an earlier account of the same device, at the rate of this one; debts stay."""
+        """Pay from the bucket that the device has had before, at the rate of this account; debts stay."""
         downlink.change(allowance(self.budget.downlink_bps))
         self.downlink = downlink
 

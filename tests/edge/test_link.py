@@ -169,7 +169,7 @@ def test_a_server_that_goes_and_comes_back_is_found_again_and_gets_what_it_has_n
 
 def test_a_snapshot_goes_on_where_the_connection_broke_off() -> None:
     hello = replace(hello_of(), downlink_bps=8 * 4096)  # chunks of 4096 bytes
-    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH_FRAME) + 12_000), FakeBackend(offer(5))
+    slow, fast = FakeBackend(offer(5), downlink_bps=8, burst_bytes=len(GRAPH_FRAME) + 10_000), FakeBackend(offer(5))
     clock = SystemClock()
     with running_server(slow) as server:
         port = server.port
@@ -350,13 +350,13 @@ def test_other_budgets_end_the_pause_after_a_refusal() -> None:
 
 def test_other_budgets_are_tried_at_once_that_come_while_the_old_ones_are_refused() -> None:
     class Backend(FakeBackend):
-        async def connect(self, hello: Hello, outlet: Outlet) -> Connection:
+        async def connect(self, hello: Hello, outlet: Outlet, downlink: TokenBucket) -> Connection:
             if hello.uplink_bps == 1000:
                 await asyncio.to_thread(under_way.wait, TIMEOUT_S)
                 wanted.append(100_000)
                 link.change_budget(Budget(uplink_bps=100_000, downlink_bps=0))
                 raise RefusedError("budget_too_small", "uplink of 1 kbit/s carries nothing: the least is 12 kbit/s")
-            return await super().connect(hello, outlet)
+            return await super().connect(hello, outlet, downlink)
 
     wanted, under_way = [1000], threading.Event()
     with (

@@ -11,11 +11,11 @@ import torch
 from tests.protocol_support import TIMEOUT_S, Mailbox
 from tests.server.session_support import ColourTeacher, colour_batch, small_model, small_session, small_settings
 
-from ams_common.budget import allowance
+from ams_common.budget import TokenBucket, allowance
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
-from ams_common.framing import UPKEEP_BPS, sent_bytes
+from ams_common.framing import CONNECTION_BYTES, UPKEEP_BPS, sent_bytes
 from ams_common.layout import weights_digest
 from ams_common.messages import (
     Applied,
@@ -76,9 +76,18 @@ def running_backend(**changes: Any) -> Iterator[DeviceBackend]:
         assert not failures
 
 
-def connect(backend: DeviceBackend, hello: Hello = HELLO) -> tuple[DeviceConnection, FakeOutlet]:
+def bucket(hello: Hello = HELLO) -> TokenBucket:
+    """Return the downlink of a device that is new and has opened a connection."""
+    downlink = TokenBucket(allowance(hello.downlink_bps), ManualClock())
+    downlink.spend(CONNECTION_BYTES)
+    return downlink
+
+
+def connect(
+    backend: DeviceBackend, hello: Hello = HELLO, downlink: TokenBucket | None = None
+) -> tuple[DeviceConnection, FakeOutlet]:
     outlet = FakeOutlet()
-    return asyncio.run(backend.connect(hello, outlet)), outlet
+    return asyncio.run(backend.connect(hello, outlet, downlink or bucket(hello))), outlet
 
 
 def update_after(connection: DeviceConnection, outlet: FakeOutlet, batch_id: int) -> Update:
@@ -149,7 +158,7 @@ def test_a_new_device_gets_a_whole_model_and_then_updates_from_it(caplog: pytest
     assert update.base_digest == header.weights_digest == weights_digest(student_vector(small_model().module))
     assert "a whole model" in caplog.text
     assert ", up to 1 s at 1000 kbit/s" in caplog.text
-    assert connection.downlink.wait_s(10**9) == 0.0
+    assert connection.downlink.spent_bytes == CONNECTION_BYTES
 
 
 def test_a_device_whose_first_model_broke_off_gets_the_rest(caplog: pytest.LogCaptureFixture) -> None:
@@ -227,7 +236,7 @@ def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None
         assert states[0].held.downlink_bps == 60_000
         first.downlink.spend(700)
         first.count_received(900)
-        assert (backend.devices()[0].downlink_bytes, backend.devices()[0].uplink_bytes) == (700, 900)
+        assert (backend.devices()[0].downlink_bytes, backend.devices()[0].uplink_bytes) == (CONNECTION_BYTES + 700, 900)
         second.close()
         assert [state.device_id for state in backend.devices()] == ["camera-1"]
 
@@ -243,7 +252,7 @@ def test_caps_that_leave_too_little_send_the_next_device_away_for_now() -> None:
 def test_of_two_devices_that_come_at_once_the_one_for_which_caps_leave_too_little_is_sent_away() -> None:
     async def both(backend: DeviceBackend) -> list[DeviceConnection | BaseException]:
         hellos = [replace(HELLO, device_id=name) for name in "ab"]
-        coming = [backend.connect(hello, FakeOutlet()) for hello in hellos]
+        coming = [backend.connect(hello, FakeOutlet(), bucket()) for hello in hellos]
         return await asyncio.gather(*coming, return_exceptions=True)
 
     with running_backend(total_downlink_kbps=4) as backend:
@@ -279,17 +288,32 @@ def test_a_late_greeting_of_a_stream_that_has_ended_takes_nobody_s_place() -> No
 
 def test_a_reconnect_brings_no_new_burst() -> None:
     hello = replace(HELLO, downlink_bps=100_000)
+    downlink = bucket(hello)
     with running_backend() as backend:
-        connection, _ = connect(backend, hello)
+        connection, _ = connect(backend, hello, downlink)
         connection.downlink.spend(3_000_000)
         waited_s = connection.downlink.wait_s(1000)
         connection.close()
-        connection, _ = connect(backend, hello)
+        connection, _ = connect(backend, hello, downlink)
         assert connection.downlink.wait_s(1000) == pytest.approx(waited_s, abs=30.0)
         assert waited_s > 200
         connection.close()
-        connection, _ = connect(backend, replace(HELLO, downlink_bps=200_000))
+        connection, _ = connect(backend, replace(HELLO, downlink_bps=200_000), downlink)
         assert connection.downlink.wait_s(1000) > 100, "debts stay when the budget changes"
+
+
+def test_a_device_whose_session_was_forgotten_has_its_debts_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_module, "KEPT_SESSIONS", 0)
+    hello = replace(HELLO, downlink_bps=100_000)
+    downlink = bucket(hello)
+    with running_backend() as backend:
+        earlier, _ = connect(backend, hello, downlink)
+        earlier.downlink.spend(3_000_000)
+        earlier.close()
+        connection, _ = connect(backend, hello, downlink)
+        assert connection.session is not earlier.session
+        assert connection.session.spending.downlink is downlink
+        assert connection.downlink.bps == 100_000 - UPKEEP_BPS
 
 
 def test_a_device_that_comes_back_with_another_codec_starts_afresh() -> None:
@@ -306,10 +330,12 @@ def test_a_device_that_comes_back_with_another_codec_starts_afresh() -> None:
 
 def test_a_device_that_comes_back_with_another_codec_and_budget_is_held_to_that_budget_and_to_its_debts() -> None:
     with running_backend() as backend:
-        connection, _ = connect(backend, replace(HELLO, uplink_bps=200_000, downlink_bps=400_000))
+        wanted = replace(HELLO, uplink_bps=200_000, downlink_bps=400_000)
+        connection, _ = connect(backend, wanted)
         connection.downlink.spend(3_000_000)
         connection.close()
-        connection, _ = connect(backend, replace(HELLO, codecs=("mask-float16",), uplink_bps=200_000, downlink_bps=100_000))
+        lower = replace(wanted, codecs=("mask-float16",), downlink_bps=100_000)
+        connection, _ = connect(backend, lower, connection.downlink)
         assert connection.downlink.bps == 100_000 - UPKEEP_BPS
         assert connection.downlink.wait_s(1000) > 100
 
@@ -337,7 +363,7 @@ def test_the_device_that_was_away_longest_is_forgotten_and_none_that_is_there(mo
 def test_a_wish_for_a_snapshot_is_granted_from_another_thread() -> None:
     async def exchange(backend: DeviceBackend) -> FakeOutlet:
         outlet = FakeOutlet()
-        connection = await backend.connect(HELLO, outlet)
+        connection = await backend.connect(HELLO, outlet, bucket())
         connection.greeting()
         connection.deliver(EdgeDraining(reason="nothing follows from it"))
         connection.deliver(SnapshotWanted(reason="bad digest"))

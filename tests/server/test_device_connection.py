@@ -9,7 +9,7 @@ from tests.server.session_support import UNLIMITED, colour_batch, small_model, s
 
 from ams_common.clock import ManualClock
 from ams_common.events import EventLog
-from ams_common.framing import UPKEEP_BPS
+from ams_common.framing import CONNECTION_BYTES, UPKEEP_BPS
 from ams_common.layout import weights_digest
 from ams_common.messages import (
     Applied,
@@ -180,14 +180,14 @@ def test_a_change_of_the_budget_before_the_greeting_is_told_too() -> None:
 
 def test_what_is_used_counts_from_the_connection_on() -> None:
     server = Server(ASKED)
-    server.session.spending.downlink.spend(5000)
+    server.session.spending.downlink.spend(5000 + CONNECTION_BYTES)
     connection, _ = server.connect()
     connection.downlink.spend(700)
     connection.count_received(300)
     connection.count_received(20)
     server.clock.sleep(12.5)
     state = connection.state(ASKED, replace(ASKED, uplink_bps=50_000), UNLIMITED)
-    assert (state.uplink_bytes, state.downlink_bytes, state.connected_s) == (320, 700, 12.5)
+    assert (state.uplink_bytes, state.downlink_bytes, state.connected_s) == (320, CONNECTION_BYTES + 700, 12.5)
     assert (state.asked.uplink_bps, state.held.uplink_bps, state.device_id) == (200_000, 50_000, "camera-1")
 
 

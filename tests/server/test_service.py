@@ -28,7 +28,7 @@ from tests.protocol_support import (
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, ModelError
 from ams_common.flights import Flight
-from ams_common.framing import sent_bytes
+from ams_common.framing import CONNECTION_BYTES, receipt_bytes, sent_bytes
 from ams_common.messages import (
     PROTOCOL_VERSION,
     Applied,
@@ -39,6 +39,7 @@ from ams_common.messages import (
     Drain,
     FrameBatch,
     HeldModel,
+    Hello,
     ModelChunk,
     Problem,
     ServerMessage,
@@ -48,8 +49,9 @@ from ams_common.messages import (
     Welcome,
 )
 from ams_common.proto import adaptation_pb2 as pb
-from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, SnapshotWanted
+from ams_common.session.server import AppliedReported, BatchArrived, EdgeDraining, RefusedError, SnapshotWanted
 from ams_common.wire import client_message_to_proto, server_message_from_proto, server_message_to_proto
+from ams_server.downlinks import Downlinks
 from ams_server.service import ServiceConfig, serve
 
 
@@ -203,7 +205,7 @@ def test_another_version_of_the_protocol_is_unsupported() -> None:
 
 def test_a_failure_of_the_server_is_told_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FakeBackend):
-        async def connect(self, hello: object, outlet: object) -> FakeConnection:
+        async def connect(self, hello: object, outlet: object, downlink: object) -> FakeConnection:
             raise KeyError("secret")
 
     with running_server(Broken(offer(2))) as server, client(server.port) as stream:
@@ -245,6 +247,56 @@ def test_one_device_too_many_is_asked_to_come_back() -> None:
         (problem,) = second.read_to_end()
         assert isinstance(problem, Problem)
         assert problem.code == "busy"
+
+
+def test_attempts_that_are_refused_are_paid_from_the_budget_of_the_device() -> None:
+    backend, spent = FakeBackend(offer(2)), 0
+    with running_server(backend, max_devices=1) as server:
+        with client(server.port) as first:
+            first.send(hello_of("first"))
+            first.read_until(Welcome)
+            refused = [replace(hello_of("second"), protocol_version=PROTOCOL_VERSION + 1), hello_of("second")]
+            for hello, code in zip(refused, ("unsupported", "busy"), strict=True):
+                with client(server.port) as second:
+                    second.send(hello)
+                    (problem,) = second.read_to_end()
+                assert isinstance(problem, Problem)
+                assert problem.code == code
+                spent += attempt_bytes(hello) + sent_bytes(server_message_to_proto(problem).ByteSize())
+        assert backend.connection().closed.wait(TIMEOUT_S)
+        backend.refusal = RefusedError("busy", "no room")
+        with client(server.port) as third:
+            third.send(hello_of("second"))
+            (problem,) = third.read_to_end()
+        assert isinstance(problem, Problem)
+        spent += attempt_bytes(hello_of("second")) + sent_bytes(server_message_to_proto(problem).ByteSize())
+        backend.refusal = None
+        with client(server.port) as third:
+            third.send(hello_of("second"))
+            connection = backend.connection(1)
+            spent += attempt_bytes(hello_of("second"))
+            assert connection.spent_before_bytes == spent
+
+
+def test_a_device_that_leaves_is_remembered_though_others_have_come_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ams_server.service.Downlinks", lambda clock: Downlinks(clock, capacity=1))
+    backend = FakeBackend(offer(2))
+    with running_server(backend) as server, client(server.port) as other:
+        with client(server.port) as first:
+            first.send(hello_of("first"))
+            first.read_until(Welcome)
+            other.send(hello_of("other"))
+            other.read_until(Welcome)
+        assert backend.connection().closed.wait(TIMEOUT_S)
+        with client(server.port) as again:
+            again.send(hello_of("first"))
+            again.read_until(Welcome)
+        assert backend.connection(2).downlink is backend.connection(0).downlink
+
+
+def attempt_bytes(hello: Hello) -> int:
+    """Return what a connection and its hello take of the downlink."""
+    return CONNECTION_BYTES + receipt_bytes(client_message_to_proto(hello).ByteSize())
 
 
 def test_a_stop_drains_all_streams() -> None:
