@@ -15,6 +15,7 @@ The new value is base + float32(level) * step of the tensor, and step of the ten
 operation rounded once to float32.
 """
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ _AIM = 0.995
 """Part of the limit that later attempts aim at."""
 _PRECISION = 1.003
 """Ratio of steps that two bytes can hardly tell apart."""
+_NEAR = 0.99
+"""Part of what is aimed at from which on an estimate needs no better one."""
 _FULL = 0.9
 """Part of the limit below which an update leaves out what a finer step would send."""
 _FAR = 1.5
@@ -256,13 +259,31 @@ class _Search:
 
     def _measure_for(self, aim_bytes: float) -> float:
         """Return about the finest measure that is not too fine for about `aim_bytes`."""
-        low, high = self._low, self._high
-        if not self._finest_is_too_fine and not self._is_above(low, aim_bytes):
-            return low
-        while high > _PRECISION * low:
-            middle = (low * high) ** 0.5
+        if not self._finest_is_too_fine and not self._is_above(self._low, aim_bytes):
+            return self._low
+        low, high = self._known_around(aim_bytes)
+        is_halved = True
+        while high > _PRECISION * low and self._estimates.get(high, 0.0) < _NEAR * aim_bytes:
+            span = high / low
+            middle = low * span ** (self._part(low, high, aim_bytes) if is_halved else 0.5)
             low, high = (middle, high) if self._is_above(middle, aim_bytes) else (low, middle)
+            # What is between estimates of two sizes may be far from either: every other guess halves what is left.
+            is_halved = high / low <= span**0.5
         return high
+
+    def _known_around(self, aim_bytes: float) -> tuple[float, float]:
+        """Return the closest measures between which that of `aim_bytes` must be."""
+        inside = [(measure, size) for measure, size in self._estimates.items() if self._low < measure < self._high]
+        low = max((measure for measure, size in inside if size > aim_bytes), default=self._low)
+        return low, min((measure for measure, size in inside if measure > low and size <= aim_bytes), default=self._high)
+
+    def _part(self, low: float, high: float, aim_bytes: float) -> float:
+        """Return how far from `low` to `high` an update of `aim_bytes` should be, on a scale of logarithms, 0..1."""
+        large_bytes, small_bytes = self._estimates.get(low), self._estimates.get(high)
+        if not large_bytes or not small_bytes or large_bytes <= small_bytes:
+            return 0.5
+        part = math.log(large_bytes / (_AIM * aim_bytes)) / math.log(large_bytes / small_bytes)
+        return min(max(part, 0.02), 0.98)
 
     def _is_far_above(self, measure: float) -> bool:
         return self._is_above(measure, _FAR * self._limit_bytes)
