@@ -81,6 +81,12 @@ def allowance(rate_bps: int, other_bps: int = 0) -> Allowance:
     return Allowance(bps=bps, burst_bytes=burst, reserve_bytes=int(RESERVE_FRACTION * burst))
 
 
+def model_bps(uplink_bps: int, downlink_bps: int) -> float:
+    """Return what of a limited downlink a model has at least, in bit/s, while the device sends all that its uplink allows."""
+    most_up_bps = min(uplink_bps or REFERENCE_UPLINK_BPS, MOST_UPLINK * downlink_bps)
+    return allowance(downlink_bps).bps - RECEIPT_FRACTION * most_up_bps
+
+
 class TokenBucket:
     """Says when bytes may go. May be used from several threads.
 

@@ -1,10 +1,22 @@
 """What a person is told while a download takes long."""
 
+from ams_common.budget import model_bps
 from ams_common.clock import Clock
 
 REPORT_INTERVAL_S = 10.0
 PACE_S = REPORT_INTERVAL_S / 2
 """The speed is that of so much of an interval, its end: a budget's burst, which comes at once, says nothing of what follows."""
+
+
+def download_time(wire_bytes: float, uplink_bps: int, downlink_bps: int) -> str:
+    """Say how long what has so many `wire_bytes` takes at these budgets, as the end of a line; nothing without a limit.
+
+    It takes less where some of it may go at once, or fewer pictures go up meanwhile.
+    """
+    if not downlink_bps:
+        return ""
+    seconds = 8 * wire_bytes / model_bps(uplink_bps, downlink_bps)
+    return f", up to {seconds:.0f} s at {downlink_bps / 1000:g} kbit/s with pictures going up"
 
 
 class Progress:

@@ -225,7 +225,7 @@ class Conversation:
                 self._download.model_named(event)
                 self._events.write("connected", codec=event.codec)
             case SnapshotAnnounced():
-                self._download.begin(event, self._budgets.held.downlink_bps)
+                self._download.begin(event, self._budgets.held)
             case SnapshotChunk():
                 self._download.add(event.size_bytes)
             case SnapshotReceived():

@@ -2,11 +2,11 @@
 
 import logging
 
-from ams_common.budget import allowance
 from ams_common.clock import Clock
 from ams_common.framing import sent_bytes
+from ams_common.messages import Budget
 from ams_common.model_file import StoredModel
-from ams_common.progress import Progress
+from ams_common.progress import Progress, download_time
 from ams_common.session.client import ModelReceived, SnapshotAnnounced, SnapshotReceived
 from ams_common.session.greeting import chunk_size
 from ams_edge.settings import DeviceConfig
@@ -39,8 +39,8 @@ class Download:
         differs = f"{held}, the server has {offered}" if held != offered else "another build of it than the server has"
         self._warn_of_no_use(f"it holds {differs}")
 
-    def begin(self, snapshot: SnapshotAnnounced, downlink_bps: int) -> None:
-        """Say how large a set of weights is that will come, and how long it takes at `downlink_bps`, 0 for no limit."""
+    def begin(self, snapshot: SnapshotAnnounced, budget: Budget) -> None:
+        """Say how large a set of weights is that will come, and how long it takes at `budget`."""
         provisioned, named = self._provisioned, self._model
         assert named is not None
         if snapshot.whole and provisioned is not None and provisioned.manifest.bundle_digest == named.manifest.bundle_digest:
@@ -49,7 +49,7 @@ class Download:
                 "make it again with ams-server provision and the server's --student-weights"
             )
         self._progress = Progress(snapshot.encoded_bytes, self._clock)
-        _log.info("receiving version %d: %s", snapshot.version, size_and_time(snapshot.encoded_bytes, downlink_bps))
+        _log.info("receiving version %d: %s", snapshot.version, size_and_time(snapshot.encoded_bytes, budget))
 
     def add(self, size_bytes: int) -> None:
         """Count further bytes of it, and now and then say how far it is."""
@@ -74,11 +74,8 @@ class Download:
         _log.warning("--model %s is of no use for this server and a model is downloaded: %s", path, reason)
 
 
-def size_and_time(size_bytes: int, downlink_bps: int) -> str:
-    """Say how large a download is, and how long it takes at the budget; less where some of it may go at once."""
-    if not downlink_bps:
-        return f"{size_bytes / 1000:.0f} kB"
-    chunk_bytes = chunk_size(downlink_bps)
+def size_and_time(size_bytes: int, budget: Budget) -> str:
+    """Say how large a download is, and how long it takes at the budget."""
+    chunk_bytes = chunk_size(budget.downlink_bps)
     wire_bytes = size_bytes / chunk_bytes * sent_bytes(chunk_bytes)
-    seconds = 8 * wire_bytes / allowance(downlink_bps).bps
-    return f"{size_bytes / 1000:.0f} kB, up to {seconds:.0f} s at {downlink_bps / 1000:g} kbit/s"
+    return f"{size_bytes / 1000:.0f} kB{download_time(wire_bytes, budget.uplink_bps, budget.downlink_bps)}"

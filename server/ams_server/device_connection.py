@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ams_common.budget import TokenBucket
 from ams_common.clock import Clock
 from ams_common.flights import Flight
 from ams_common.framing import CONNECTION_BYTES, sent_bytes
 from ams_common.messages import Budget, Hello, ModelChunk, ServerMessage, SnapshotHeader, Update
+from ams_common.progress import download_time
 from ams_common.session.greeting import (
     Offer,
     StartingPoint,
@@ -83,7 +83,7 @@ class DeviceConnection:
         _log.info(
             "device %s: greeted with %s",
             self.session.device_id,
-            _summary(messages, self.downlink, self.session.budget.downlink_bps),
+            _summary(messages, self.session.budget),
         )
         return messages
 
@@ -184,8 +184,8 @@ class DeviceConnection:
         )
 
 
-def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_bps: int) -> str:
-    """Say what a greeting holds and how long it takes at the device's budget; less where some of it may go at once."""
+def _summary(messages: Sequence[ServerMessage], budget: DeviceBudget) -> str:
+    """Say what a greeting holds and how long it takes at the device's budgets; less where some of it may go at once."""
     chunks = [len(message.data) for message in messages if isinstance(message, ModelChunk)]
     updates = [len(message.payload) for message in messages if isinstance(message, Update)]
     what = _content(messages, len(updates))
@@ -193,10 +193,7 @@ def _summary(messages: Sequence[ServerMessage], downlink: TokenBucket, downlink_
         return what
     size_bytes = sum(chunks) + sum(updates)
     wire_bytes = sum(map(sent_bytes, chunks + updates))
-    # Taken once: another thread may change it meanwhile.
-    bps = downlink.bps
-    duration = f", up to {8 * wire_bytes / bps:.0f} s at {downlink_bps / 1000:g} kbit/s" if downlink_bps and bps else ""
-    return f"{what}: {size_bytes / 1000:.0f} kB{duration}"
+    return f"{what}: {size_bytes / 1000:.0f} kB{download_time(wire_bytes, budget.uplink_bps, budget.downlink_bps)}"
 
 
 def _content(messages: Sequence[ServerMessage], updates: int) -> str:

@@ -21,9 +21,10 @@ from ams_common.budget import (
     allowance,
     burst_bytes,
     even_rates,
+    model_bps,
 )
 from ams_common.clock import ManualClock
-from ams_common.framing import UPKEEP_BPS, receipt_bytes
+from ams_common.framing import UPKEEP_BPS, receipt_bytes, sent_bytes
 
 
 def bucket_of(rate_bps: int, burst_bytes: int, clock: ManualClock, reserve_bytes: int = 0) -> TokenBucket:
@@ -269,6 +270,16 @@ def test_however_long_messages_are_held_up_no_window_has_more_than_its_rate_and_
         for end_s, _ in leaves:
             sent_bytes = sum(size for time_s, size in leaves if begin_s <= time_s <= end_s)
             assert end_s < begin_s or sent_bytes <= 1000 * (end_s - begin_s) + 500 + 1
+
+
+def test_a_model_has_what_acknowledging_pictures_leaves_of_a_downlink() -> None:
+    batch_bytes = 100_000
+    receipts_bps = receipt_bytes(batch_bytes) / sent_bytes(batch_bytes) * 200_000
+    left_bps = 25_000 - UPKEEP_BPS - receipts_bps
+    assert 0.85 * left_bps <= model_bps(200_000, 25_000) <= left_bps
+    assert model_bps(0, 25_000) == model_bps(200_000, 25_000), "what batches aim at without a limit"
+    assert model_bps(10**6, 10_000) == model_bps(80_000, 10_000), "the uplink is held to what can be acknowledged"
+    assert model_bps(8_000, 800_000) == pytest.approx(800_000 - UPKEEP_BPS, rel=0.001)
 
 
 def test_the_burst_is_a_message_of_ten_seconds_and_the_reserve() -> None:

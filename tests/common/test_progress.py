@@ -2,10 +2,10 @@ import re
 
 import pytest
 
-from ams_common.budget import TokenBucket, allowance
+from ams_common.budget import TokenBucket, allowance, model_bps
 from ams_common.clock import ManualClock
 from ams_common.framing import sent_bytes
-from ams_common.progress import REPORT_INTERVAL_S, Progress
+from ams_common.progress import REPORT_INTERVAL_S, Progress, download_time
 from ams_common.session.greeting import chunk_size
 
 
@@ -58,3 +58,10 @@ def test_what_is_to_go_is_right_from_the_first_line_on_however_large_the_burst(s
 def test_a_fast_download_needs_no_words() -> None:
     clock = ManualClock()
     assert lines(Progress(50_000, clock), clock, [2_000] * 25, 0.9 * REPORT_INTERVAL_S / 25) == []
+
+
+def test_a_download_at_the_rate_that_is_told_takes_the_time_that_is_told() -> None:
+    seconds = 8 * 1_870_000 / model_bps(200_000, 25_000)
+    assert download_time(1_870_000, 200_000, 25_000) == f", up to {seconds:.0f} s at 25 kbit/s with pictures going up"
+    assert 850 < seconds < 950
+    assert download_time(1_870_000, 200_000, 0) == ""

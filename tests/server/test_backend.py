@@ -11,7 +11,7 @@ import torch
 from tests.protocol_support import TIMEOUT_S, Mailbox
 from tests.server.session_support import ColourTeacher, colour_batch, small_model, small_session, small_settings
 
-from ams_common.budget import TokenBucket, allowance
+from ams_common.budget import TokenBucket, allowance, model_bps
 from ams_common.clock import ManualClock, SystemClock
 from ams_common.errors import ConfigurationError
 from ams_common.events import EventLog
@@ -157,7 +157,7 @@ def test_a_new_device_gets_a_whole_model_and_then_updates_from_it(caplog: pytest
     (header,) = [message for message in greeting if isinstance(message, SnapshotHeader)]
     assert update.base_digest == header.weights_digest == weights_digest(student_vector(small_model().module))
     assert "a whole model" in caplog.text
-    assert ", up to 1 s at 1000 kbit/s" in caplog.text
+    assert ", up to 2 s at 1000 kbit/s" in caplog.text
     assert connection.downlink.spent_bytes == CONNECTION_BYTES
 
 
@@ -206,10 +206,10 @@ def test_a_device_that_comes_back_goes_on_where_it_was(caplog: pytest.LogCapture
 def test_the_time_of_a_model_is_what_its_bytes_take_at_the_rate(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with running_backend() as backend:
-        connection, _ = connect(backend, replace(HELLO, downlink_bps=10_000))
+        connection, _ = connect(backend, replace(HELLO, uplink_bps=50_000, downlink_bps=10_000))
         chunks = [len(message.data) for message in connection.greeting() if isinstance(message, ModelChunk)]
-    duration_s = 8 * sum(map(sent_bytes, chunks)) / allowance(10_000).bps
-    assert f": {sum(chunks) / 1000:.0f} kB, up to {duration_s:.0f} s at 10 kbit/s" in caplog.text
+    duration_s = 8 * sum(map(sent_bytes, chunks)) / model_bps(50_000, 10_000)
+    assert f": {sum(chunks) / 1000:.0f} kB, up to {duration_s:.0f} s at 10 kbit/s with pictures going up" in caplog.text
 
 
 def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None:
