@@ -8,7 +8,7 @@ TEACHER ?=
 DEMO_ARGS ?=
 
 # What plays in real time for an hour, between two real processes.
-PROMISE := $(addprefix benchmarks/,budget_promise.py slow_link.py model_age.py)
+PROMISE := $(addprefix benchmarks/,budget_promise.py slow_link.py model_age.py busy_edge.py)
 
 .PHONY: demo test check protos benchmarks promise clean
 

@@ -6,8 +6,6 @@ is built from it and warmed, and the slot switches between two frames. Whatever 
 
 import hashlib
 import logging
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -29,6 +27,7 @@ from ams_edge.providers import Backend, trusted_backend
 from ams_edge.store import ModelStore
 from ams_edge.swap import ModelSlot
 from ams_edge.weight_inputs import WeightInputs, verified_weight_inputs
+from ams_edge.worker import UPDATE_PRIORITY, lower_priority
 
 T = TypeVar("T")
 
@@ -36,7 +35,6 @@ QUEUE_CAPACITY = MAX_WAITING_UPDATES
 """Updates that may wait, as many as a server may send at once to a device that has missed them. One too many pushes the oldest
 out: the gap refuses the next one, and a snapshot supersedes them."""
 _REMEMBERED_UPDATES = 16
-_LOWEST_PRIORITY = 19
 _IDLE_S = 1.0
 STOP_TIMEOUT_S = 60.0
 """A stop waits this long: a provider that compiles may need most of it for one model."""
@@ -224,7 +222,7 @@ def _patched(base: StoredModel, update: Update) -> StoredModel:
 
 
 class PatcherWorker:
-    """The patcher in a thread of the lowest priority, which also stores what runs."""
+    """The patcher in a thread that gives way to inference and to nothing else, which also stores what runs."""
 
     def __init__(
         self,
@@ -279,7 +277,7 @@ class PatcherWorker:
             _log.warning("patcher does not end: it has been busy for %g s", STOP_TIMEOUT_S)
 
     def _run(self) -> None:
-        _lower_priority()
+        lower_priority(UPDATE_PRIORITY)
         try:
             self._patcher.prepare_updates()
             while (item := self._next()) is not None:
@@ -321,9 +319,3 @@ class PatcherWorker:
             self._store.offer(self._patcher.state)
         if isinstance(item, StoredModel):
             self._patcher.prepare_updates()
-
-
-def _lower_priority() -> None:
-    """Let the calling thread give way to every other, where the system knows a priority of single threads."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)

@@ -11,7 +11,14 @@ from ams_edge.bounded_queue import BoundedQueue
 
 T = TypeVar("T")
 LOW_PRIORITY = 10
-"""Nice value of work that inference must not feel."""
+"""Added to the nice value of a thread whose work inference must not feel."""
+UPDATE_PRIORITY = 5
+"""Added to that of the patcher: a frame comes before an update, and an update before batches and drawing.
+
+At the lowest priority it would wait on a busy core for as long as that is busy, and inference with it now and then: a thread
+that has Python's lock lets go of it only once it gets the core. This is as true of what prepares later updates.
+"""
+_LOWEST_PRIORITY = 19
 STOP_TIMEOUT_S = 30.0
 """A stop waits this long for the items in hand: far more than they need unless a disk or a network share hangs."""
 
@@ -75,8 +82,12 @@ class Worker(Generic[T]):
             self._queue.close()
 
 
-def lower_priority() -> None:
-    """Let the calling thread give way to inference, where the system knows a priority of single threads."""
+def lower_priority(by: int = LOW_PRIORITY) -> None:
+    """Add `by` to the calling thread's nice value, where the system knows a priority of single threads; for good.
+
+    Counted from what the thread has: an edge that was started with `nice` keeps the order of its threads. An ordinary user
+    cannot take it back.
+    """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))
+        os.setpriority(os.PRIO_PROCESS, thread, min(_LOWEST_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread) + by))

@@ -25,6 +25,7 @@ from ams_edge.patcher import QUEUE_CAPACITY, Patcher, PatcherWorker
 from ams_edge.providers import Backend
 from ams_edge.store import ModelStore, StoreConfig
 from ams_edge.swap import ModelSlot, RunningModel
+from ams_edge.worker import UPDATE_PRIORITY
 
 CPU = Backend(provider="cpu", threads=1)
 IMAGE = probe_image(WIDTH, HEIGHT)
@@ -511,16 +512,20 @@ def test_the_first_unexpected_error_ends_a_worker_and_is_kept(caplog: pytest.Log
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of single threads")
-def test_a_worker_gives_way_to_every_other_thread() -> None:
+def test_a_worker_gives_way_to_inference_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     priorities: list[int] = []
 
     def note(*_: object) -> None:
         priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    worker = PatcherWorker(Patcher(CPU, ModelSlot(), ManualClock()), None, on_applied=note, on_refused=note)
+    patcher = Patcher(CPU, ModelSlot(), ManualClock())
+    monkeypatch.setattr(patcher, "prepare_updates", note)
+    worker = PatcherWorker(patcher, None, on_applied=note, on_refused=note)
     worker.start()
-    worker.submit(tiny_model())
+    model = tiny_model()
+    worker.submit(model)
+    worker.submit(tiny_update(model))
     worker.stop()
-    assert priorities == [19]
+    assert priorities == [min(19, own + UPDATE_PRIORITY)] * 4
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ams_edge.worker import LOW_PRIORITY, Worker
+from ams_edge.worker import LOW_PRIORITY, UPDATE_PRIORITY, Worker, lower_priority
 
 
 def test_stop_waits_for_everything_that_was_handed_over() -> None:
@@ -72,5 +72,19 @@ def test_the_worker_gives_way_and_nobody_else_does() -> None:
     worker.start()
     worker.put_waiting(1)
     worker.stop()
-    assert nice == [max(own, LOW_PRIORITY)]
+    assert nice == [min(19, own + LOW_PRIORITY)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of single threads")
+@pytest.mark.parametrize(("own", "lowered"), [(0, 10), (4, 14), (12, 19), (19, 19)])
+def test_a_priority_is_lowered_from_what_it_is(own: int, lowered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "getpriority", lambda which, thread: own)
+    monkeypatch.setattr(os, "setpriority", lambda which, thread, nice: set_to.append((thread, nice)))
+    lower_priority()
+    assert set_to == [(threading.get_native_id(), lowered)]
+
+
+def test_updates_give_way_to_inference_and_come_before_all_other_work() -> None:
+    assert 0 < UPDATE_PRIORITY < LOW_PRIORITY
