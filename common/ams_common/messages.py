@@ -30,6 +30,10 @@ MAX_UPDATE_BYTES = 15 * 2**20
 
 ErrorCode: TypeAlias = Literal["bad_request", "unsupported", "busy", "budget_too_small", "internal", "replaced"]
 ChunkPart: TypeAlias = Literal["graph", "weights"]
+Bound: TypeAlias = Literal["unspecified", "cap", "ceiling", "share", "other_direction"]
+"""What keeps a budget from being more: the server's cap for one device, a ceiling that a person has set for this one, its share
+of the server's total, or the other direction, which acknowledges no more; "unspecified" where only its own wish does, or a
+server does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,10 @@ class Control:
     """What the server will send, headers included, in bit/s: the edge's budget or less; 0 for no limit."""
     worthwhile_frame_bytes: int = 0
     """Video that makes a frame worth labelling: on a slow link frames are more seldom rather than smaller; 0 for any size."""
+    uplink_bound: Bound = "unspecified"
+    """What keeps `uplink_bps` from being more."""
+    downlink_bound: Bound = "unspecified"
+    """What keeps `downlink_bps` from being more."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from ams_common.messages import (
     MAX_UPDATE_BYTES,
     Applied,
     BatchReceived,
+    Bound,
     Budget,
     ChunkPart,
     ChunkReceived,
@@ -56,6 +57,7 @@ _MANIFEST_ZSTD_LEVEL = 19
 """A manifest has some ten thousand bytes."""
 _CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 _PARTS: tuple[ChunkPart, ...] = get_args(ChunkPart)
+_BOUNDS: tuple[Bound, ...] = get_args(Bound)
 
 
 def client_message_to_proto(message: ClientMessage) -> pb.ClientMessage:
@@ -101,7 +103,7 @@ def server_message_to_proto(message: ServerMessage) -> pb.ServerMessage:
         case BatchReceived():
             return pb.ServerMessage(batch_received=pb.BatchReceived(**vars(message)))
         case Control():
-            return pb.ServerMessage(control=pb.Control(**vars(message)))
+            return pb.ServerMessage(control=_control_to_proto(message))
         case Drain():
             return pb.ServerMessage(drain=pb.Drain(reason=check.as_reason(message.reason)))
         case Problem():
@@ -263,7 +265,7 @@ def _welcome_to_proto(welcome: Welcome) -> pb.Welcome:
         manifest=zstd_compress(manifest_to_bytes(welcome.manifest), _MANIFEST_ZSTD_LEVEL),
         codec=welcome.codec,
         graph_bytes=welcome.graph_bytes,
-        control=pb.Control(**vars(welcome.control)),
+        control=_control_to_proto(welcome.control),
     )
 
 
@@ -283,6 +285,21 @@ def _manifest_from_frame(frame: bytes) -> ModelManifest:
         raise ProtocolError(f"manifest is damaged: {error}") from error
 
 
+def bound_to_proto(bound: Bound) -> pb.Control.Bound.ValueType:
+    """Return the protobuf form of what keeps a budget from being more."""
+    return pb.Control.Bound.Value(f"BOUND_{bound.upper()}")
+
+
+def bound_from_proto(proto: pb.Control.Bound.ValueType) -> Bound:
+    """Return what keeps a budget from being more; the rate beside it holds though only a newer server knows why."""
+    return _BOUNDS[proto] if 0 <= proto < len(_BOUNDS) else "unspecified"
+
+
+def _control_to_proto(control: Control) -> pb.Control:
+    bounds = {field: bound_to_proto(getattr(control, field)) for field in ("uplink_bound", "downlink_bound")}
+    return pb.Control(**{**vars(control), **bounds})
+
+
 def _control_from_proto(proto: pb.Control) -> Control:
     check.in_range("number of video codecs", len(proto.video_codecs), 0, MAX_CODECS)
     return Control(
@@ -295,6 +312,8 @@ def _control_from_proto(proto: pb.Control) -> Control:
         uplink_bps=check.in_range("uplink_bps", proto.uplink_bps, 0, MAX_BPS),
         downlink_bps=check.in_range("downlink_bps", proto.downlink_bps, 0, MAX_BPS),
         worthwhile_frame_bytes=check.in_range("worthwhile_frame_bytes", proto.worthwhile_frame_bytes, 0, MAX_BATCH_BYTES),
+        uplink_bound=bound_from_proto(proto.uplink_bound),
+        downlink_bound=bound_from_proto(proto.downlink_bound),
     )
 
 

@@ -14,7 +14,7 @@ from ams_common.clock import Clock
 from ams_common.errors import AmsError, ConfigurationError, ModelError, reported
 from ams_common.events import EventLog
 from ams_common.link_speed import SHARE
-from ams_common.messages import Applied, Budget, Control, FrameBatch, Hello, Update
+from ams_common.messages import Applied, Bound, Budget, Control, FrameBatch, Hello, Update
 from ams_common.model_file import StoredModel
 from ams_common.session.client import (
     BatchTaken,
@@ -167,6 +167,7 @@ class Conversation:
             self._tell_uneven()
             # At once, without waiting for the server, which may allow less.
             self._hold()
+            self._write_held()
             self._link.change_budget(self._budgets.asked)
 
     def _make_link(self) -> Link:
@@ -239,6 +240,7 @@ class Conversation:
                 if self._budgets.obey(event.control):
                     self._hold()
                     self._tell_held()
+                    self._write_held()
             case ProblemReported():
                 self._problem = event
                 if not self._hopeless:
@@ -289,7 +291,19 @@ class Conversation:
         if held == self._budgets.own:
             _log.info("the own budgets hold: %s", told(held))
         else:
-            _log.warning("the server allows %s, where %s are asked for", told(held), told(self._budgets.asked))
+            allowed = told(held, self._budgets.bounds)
+            _log.warning("the server allows %s, where %s are asked for", allowed, told(self._budgets.asked))
+
+    def _write_held(self) -> None:
+        """Note for programs what holds, in kbit/s, and why the server leaves no more; null for no limit and no reason."""
+        held, (uplink_bound, downlink_bound) = self._budgets.held, self._budgets.bounds
+        self._events.write(
+            "budgets",
+            uplink_kbps=held.uplink_bps / 1000 or None,
+            downlink_kbps=held.downlink_bps / 1000 or None,
+            uplink_bound=_known(uplink_bound),
+            downlink_bound=_known(downlink_bound),
+        )
 
     def _on_applied(self, applied: Applied, update: Update | None) -> None:
         """Report a switch (patcher thread)."""
@@ -306,6 +320,10 @@ class Conversation:
                 _log.error("the model of server %s cannot run here; another one runs on", self._settings.server)
         if self._misfit is None:
             self._link.request_snapshot(str(error))
+
+
+def _known(bound: Bound) -> str | None:
+    return None if bound == "unspecified" else bound
 
 
 def _next_try(problem: ProblemReported) -> str:

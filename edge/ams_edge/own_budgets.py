@@ -4,7 +4,8 @@ from pydantic import ValidationError
 
 from ams_common.budget import even_rates
 from ams_common.errors import ConfigurationError
-from ams_common.messages import Budget, Control
+from ams_common.messages import Bound, Budget, Control
+from ams_common.wording import budgets_told
 from ams_edge.settings import DeviceConfig
 
 
@@ -26,6 +27,17 @@ class OwnBudgets:
             downlink_bps=min(filter(None, (self.own.downlink_bps, self._control.downlink_bps)), default=0),
         )
 
+    @property
+    def bounds(self) -> tuple[Bound, Bound]:
+        """Why the server leaves less than the own rates, up and down; "unspecified" where it does not, or does not say."""
+        if self._control is None:
+            return "unspecified", "unspecified"
+        held, own = self.held, self.own
+        return (
+            self._control.uplink_bound if held.uplink_bps != own.uplink_bps else "unspecified",
+            self._control.downlink_bound if held.downlink_bps != own.downlink_bps else "unspecified",
+        )
+
     def change(self, *, uplink_kbps: float, downlink_kbps: float) -> None:
         """Ask for other rates, in kbit/s.
 
@@ -40,9 +52,10 @@ class OwnBudgets:
             ) from error
 
     def obey(self, control: Control) -> bool:
-        """Keep to what the server says; tell whether that changes what is held."""
-        before, self._control = self.held, control
-        return self.held != before
+        """Keep to what the server says; tell whether that changes what is held, or why it is no more."""
+        before = self.held, self.bounds
+        self._control = control
+        return (self.held, self.bounds) != before
 
     def _ask(self, config: DeviceConfig) -> None:
         self.asked = Budget(uplink_bps=round(1000 * config.uplink_kbps), downlink_bps=round(1000 * config.downlink_kbps))
@@ -52,7 +65,6 @@ class OwnBudgets:
         """What the device keeps to whatever the server says, as `even_rates` has them."""
 
 
-def told(budget: Budget) -> str:
-    """Return both rates as a person reads them."""
-    up, down = (f"{bps / 1000:g} kbit/s" if bps else "no limit" for bps in (budget.uplink_bps, budget.downlink_bps))
-    return f"{up} up, {down} down"
+def told(budget: Budget, bounds: tuple[Bound, Bound] = ("unspecified", "unspecified")) -> str:
+    """Return both rates as a person reads them, with what keeps them from being more."""
+    return budgets_told(budget.uplink_bps, budget.downlink_bps, bounds)

@@ -13,8 +13,8 @@ from ams_common.errors import ConfigurationError, ProtocolError
 from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from ams_common.settings import PartConfig
-from ams_common.wire import MAX_BPS
-from ams_server.device_budget import DeviceBudget
+from ams_common.wire import MAX_BPS, bound_from_proto, bound_to_proto
+from ams_server.device_budget import Allotted, DeviceBudget
 from ams_server.service import require_free
 
 GRACE_S = 1.0
@@ -34,8 +34,8 @@ class DeviceState:
     device_id: str
     asked: DeviceBudget
     """What it asks for."""
-    held: DeviceBudget
-    """What holds."""
+    held: Allotted
+    """What holds, and why it is no more."""
     ceiling: DeviceBudget
     """What a person has set for it."""
     uplink_bytes: int
@@ -104,8 +104,10 @@ def state_to_proto(state: DeviceState) -> pb.DeviceUse:
         device_id=state.device_id,
         asked_uplink_bps=state.asked.uplink_bps,
         asked_downlink_bps=state.asked.downlink_bps,
-        uplink_bps=state.held.uplink_bps,
-        downlink_bps=state.held.downlink_bps,
+        uplink_bps=state.held.budget.uplink_bps,
+        downlink_bps=state.held.budget.downlink_bps,
+        uplink_bound=bound_to_proto(state.held.uplink_bound),
+        downlink_bound=bound_to_proto(state.held.downlink_bound),
         uplink_bytes=state.uplink_bytes,
         downlink_bytes=state.downlink_bytes,
         connected_s=state.connected_s,
@@ -120,7 +122,11 @@ def state_from_proto(proto: pb.DeviceUse) -> DeviceState:
     return DeviceState(
         device_id=proto.device_id,
         asked=DeviceBudget(uplink_bps=proto.asked_uplink_bps, downlink_bps=proto.asked_downlink_bps),
-        held=DeviceBudget(uplink_bps=proto.uplink_bps, downlink_bps=proto.downlink_bps),
+        held=Allotted(
+            budget=DeviceBudget(uplink_bps=proto.uplink_bps, downlink_bps=proto.downlink_bps),
+            uplink_bound=bound_from_proto(proto.uplink_bound),
+            downlink_bound=bound_from_proto(proto.downlink_bound),
+        ),
         ceiling=DeviceBudget(uplink_bps=proto.ceiling_uplink_bps, downlink_bps=proto.ceiling_downlink_bps),
         uplink_bytes=proto.uplink_bytes,
         downlink_bytes=proto.downlink_bytes,

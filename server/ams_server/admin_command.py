@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ams_common.address import PeerAddress
 from ams_common.errors import AmsError
+from ams_common.messages import Bound
 from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_common.settings import CommandSettings, load_settings
@@ -20,6 +21,8 @@ from ams_server.device_budget import DeviceBudget
 
 TIMEOUT_S = 10.0
 PIPED_WIDTH = 200
+_BOUNDS: dict[Bound, str] = {"cap": "cap", "ceiling": "ceiling", "share": "share", "other_direction": "other way"}
+"""What keeps a budget from being more, in words that are narrow enough for a table."""
 
 
 class AdminSettings(CommandSettings):
@@ -101,15 +104,22 @@ def _table(devices: Sequence[DeviceState]) -> Table:
     rates = ("up, kbit/s", "asked", "mean", "down, kbit/s", "asked", "mean")
     table = Table("device", "here for", *rates, "ceiling up/down", "model age", box=None, pad_edge=False)
     for each in devices:
-        seconds = max(each.connected_s, 1e-3)
+        seconds, held = max(each.connected_s, 1e-3), each.held.budget
         table.add_row(
             *(each.device_id, f"{each.connected_s:.0f} s"),
-            *(_kbps(each.held.uplink_bps), _kbps(each.asked.uplink_bps), f"{each.uplink_bytes * 8e-3 / seconds:.1f}"),
-            *(_kbps(each.held.downlink_bps), _kbps(each.asked.downlink_bps), f"{each.downlink_bytes * 8e-3 / seconds:.1f}"),
+            *(_held(held.uplink_bps, each.held.uplink_bound), _kbps(each.asked.uplink_bps)),
+            f"{each.uplink_bytes * 8e-3 / seconds:.1f}",
+            *(_held(held.downlink_bps, each.held.downlink_bound), _kbps(each.asked.downlink_bps)),
+            f"{each.downlink_bytes * 8e-3 / seconds:.1f}",
             f"{_kbps(each.ceiling.uplink_bps)}/{_kbps(each.ceiling.downlink_bps)}" if each.ceiling != UNLIMITED else "–",
             f"{each.model_age_s:.1f} s" if each.model_age_s is not None else "–",
         )
     return table
+
+
+def _held(bps: int, bound: Bound) -> str:
+    """Return a rate that holds, with what keeps it from being more."""
+    return f"{_kbps(bps)}, {_BOUNDS[bound]}" if bound in _BOUNDS else _kbps(bps)
 
 
 def _kbps(bps: int) -> str:

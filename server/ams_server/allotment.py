@@ -3,16 +3,19 @@
 A device is told what holds for it, at once and whenever it changes, and keeps to it. All methods belong to the service's loop.
 """
 
+import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field
 
 from ams_common.budget import even_rates
+from ams_common.messages import Bound
 from ams_common.settings import PartConfig
-from ams_server.device_budget import DeviceBudget
+from ams_common.wording import budgets_told
+from ams_server.device_budget import Allotted, DeviceBudget
 from ams_server.shares import fair_shares
 
 MOST_CEILINGS = 4096
@@ -35,6 +38,8 @@ class CapConfig(PartConfig):
 
 
 UNLIMITED = DeviceBudget(uplink_bps=0, downlink_bps=0)
+_STEPS: tuple[Bound, ...] = ("cap", "ceiling", "share", "other_direction")
+"""What may lower a budget, one after the other."""
 
 
 def smaller_budget(first: DeviceBudget, second: DeviceBudget) -> DeviceBudget:
@@ -47,8 +52,8 @@ def smaller_budget(first: DeviceBudget, second: DeviceBudget) -> DeviceBudget:
 @dataclass(eq=False)
 class _Member:
     asked: DeviceBudget
-    held: DeviceBudget
-    on_change: Callable[[DeviceBudget], None]
+    held: Allotted
+    on_change: Callable[[Allotted], None]
 
 
 class Allotment:
@@ -62,15 +67,17 @@ class Allotment:
 
     def preview(self, device_id: str, asked: DeviceBudget) -> DeviceBudget:
         """Return what would hold for a device if it connected now and asked for `asked`."""
-        wishes = {name: member.asked for name, member in self._members.items()} | {device_id: asked}
-        return self._shares(wishes)[device_id]
+        return self._shares(self._wishes | {device_id: asked})[device_id].budget
 
-    def enter(self, device_id: str, asked: DeviceBudget, on_change: Callable[[DeviceBudget], None]) -> DeviceBudget:
+    def enter(self, device_id: str, asked: DeviceBudget, on_change: Callable[[Allotted], None]) -> Allotted:
         """Take a device in that was not here; return what holds for it, and call `on_change` whenever that changes later."""
         assert device_id not in self._members
-        self._members[device_id] = _Member(asked=asked, held=self.preview(device_id, asked), on_change=on_change)
+        held = self._shares(self._wishes | {device_id: asked})[device_id]
+        self._members[device_id] = _Member(asked=asked, held=held, on_change=on_change)
+        if held.budget != asked:
+            _log.info("device %s: %s, where %s are asked for", device_id, describe(held), describe(asked))
         self._share_again()
-        return self._members[device_id].held
+        return held
 
     def leave(self, device_id: str) -> None:
         """Share what a device had among the others."""
@@ -96,14 +103,17 @@ class Allotment:
         self._share_again()
         return device_id in self._members
 
-    def asked_and_held(self, device_id: str) -> tuple[DeviceBudget, DeviceBudget]:
+    def asked_and_held(self, device_id: str) -> tuple[DeviceBudget, Allotted]:
         """Return what a connected device asks for, and what holds."""
         member = self._members[device_id]
         return member.asked, member.held
 
+    @property
+    def _wishes(self) -> dict[str, DeviceBudget]:
+        return {name: member.asked for name, member in self._members.items()}
+
     def _share_again(self) -> None:
-        shares = self._shares({name: member.asked for name, member in self._members.items()})
-        for name, held in shares.items():
+        for name, held in self._shares(self._wishes).items():
             member = self._members[name]
             if held == member.held:
                 continue
@@ -111,21 +121,44 @@ class Allotment:
             _log.info("device %s: now %s", name, describe(held))
             member.on_change(held)
 
-    def _shares(self, wishes: dict[str, DeviceBudget]) -> dict[str, DeviceBudget]:
-        limited = [smaller_budget(smaller_budget(asked, self._cap), self.ceiling(name)) for name, asked in wishes.items()]
+    def _shares(self, wishes: dict[str, DeviceBudget]) -> dict[str, Allotted]:
+        capped = [smaller_budget(asked, self._cap) for asked in wishes.values()]
+        limited = [smaller_budget(budget, self.ceiling(name)) for name, budget in zip(wishes, capped, strict=True)]
         ups = fair_shares([each.uplink_bps for each in limited], self._total.uplink_bps)
         downs = fair_shares([each.downlink_bps for each in limited], self._total.downlink_bps)
-        even = [even_rates(up, down) for up, down in zip(ups, downs, strict=True)]
-        return {name: DeviceBudget(uplink_bps=up, downlink_bps=down) for name, (up, down) in zip(wishes, even, strict=True)}
+        shares = [DeviceBudget(uplink_bps=up, downlink_bps=down) for up, down in zip(ups, downs, strict=True)]
+        even = [_even(share) for share in shares]
+        steps = zip(wishes.values(), capped, limited, shares, even, strict=True)
+        return {name: _allotted(each) for name, each in zip(wishes, steps, strict=True)}
 
 
-def describe(budget: DeviceBudget) -> str:
-    """Say a budget in words."""
-    return f"{_rate(budget.uplink_bps)} up, {_rate(budget.downlink_bps)} down"
+def _even(budget: DeviceBudget) -> DeviceBudget:
+    uplink_bps, downlink_bps = even_rates(budget.uplink_bps, budget.downlink_bps)
+    return DeviceBudget(uplink_bps=uplink_bps, downlink_bps=downlink_bps)
 
 
-def _rate(bps: int) -> str:
-    return f"{bps / 1000:g} kbit/s" if bps else "no limit"
+def _allotted(budgets: Sequence[DeviceBudget]) -> Allotted:
+    """Return the last of `budgets`, what was asked for and what is left of it after each of _STEPS."""
+    return Allotted(
+        budget=budgets[-1],
+        uplink_bound=_bound([each.uplink_bps for each in budgets]),
+        downlink_bound=_bound([each.downlink_bps for each in budgets]),
+    )
+
+
+def _bound(rates_bps: Sequence[int]) -> Bound:
+    """Return which of _STEPS was the last to lower a rate; "unspecified" where none did."""
+    changes = zip(_STEPS, itertools.pairwise(rates_bps), strict=True)
+    lowered: list[Bound] = [step for step, (before_bps, after_bps) in changes if after_bps != before_bps]
+    return lowered[-1] if lowered else "unspecified"
+
+
+def describe(budget: DeviceBudget | Allotted) -> str:
+    """Say a budget in words, and why it is no more as far as that is known."""
+    if isinstance(budget, DeviceBudget):
+        return budgets_told(budget.uplink_bps, budget.downlink_bps)
+    held = budget.budget
+    return budgets_told(held.uplink_bps, held.downlink_bps, (budget.uplink_bound, budget.downlink_bound))
 
 
 def _smaller(first_bps: int, second_bps: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ams_common.budget import LEAST_BATCH_BYTES
 from ams_common.errors import ConfigurationError
 from ams_common.framing import UPKEEP_BPS
+from ams_common.messages import Bound
 from ams_server.wire_costs import Cost, batch_cost, update_cost
 
 SMALL_RECEIPT_FRACTION = 0.05
@@ -27,6 +28,17 @@ class DeviceBudget:
 
     uplink_bps: int
     downlink_bps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allotted:
+    """What holds for one device, and why it is no more."""
+
+    budget: DeviceBudget
+    uplink_bound: Bound = "unspecified"
+    """What keeps the uplink from being more; "unspecified" where the device asks for no more."""
+    downlink_bound: Bound = "unspecified"
+    """What keeps the downlink from being more."""
 
 
 def least_interval_s(budget: DeviceBudget) -> float:

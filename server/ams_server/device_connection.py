@@ -22,7 +22,7 @@ from ams_common.session.greeting import (
 from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, ServerEvent, SnapshotWanted
 from ams_common.wording import counted
 from ams_server.admin import DeviceState
-from ams_server.device_budget import DeviceBudget
+from ams_server.device_budget import Allotted, DeviceBudget
 from ams_server.edge_session import EdgeSession, Mirror
 from ams_server.scheduler import Scheduler
 from ams_server.service import Outlet
@@ -103,9 +103,9 @@ class DeviceConnection:
                 self.session.round_mirror(self._start.weights)
             return not self._closed
 
-    def change_budget(self, budget: DeviceBudget) -> None:
-        """Keep to `budget` from now on, and tell the device."""
-        self.session.change_budget(budget)
+    def change_budget(self, held: Allotted) -> None:
+        """Keep to `held` from now on, and tell the device."""
+        self.session.change_budget(held)
         self._scheduler.tell(self.session, self._outlet)
 
     def count_received(self, wire_bytes: int) -> None:
@@ -116,7 +116,7 @@ class DeviceConnection:
         """Take how long an update took to the device."""
         self.session.spending.link_speed.observe(flight)
 
-    def state(self, asked: DeviceBudget, held: DeviceBudget, ceiling: DeviceBudget) -> DeviceState:
+    def state(self, asked: DeviceBudget, held: Allotted, ceiling: DeviceBudget) -> DeviceState:
         """Return what the device, which asks for `asked` and has `held` under `ceiling`, has used since it connected."""
         return DeviceState(
             device_id=self.session.device_id,

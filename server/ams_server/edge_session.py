@@ -22,7 +22,7 @@ from ams_common.video_codec import decode_frames
 from ams_common.video_formats import VIDEO_FORMATS, can_decode
 from ams_common.wire import update_from_bytes, update_to_bytes
 from ams_server.coordinates import Int64Array
-from ams_server.device_budget import DeviceBudget
+from ams_server.device_budget import Allotted, DeviceBudget
 from ams_server.learners.base import LabelledFrames, Learner
 from ams_server.model_age import ModelAge
 from ams_server.quantisation import QuantiserConfig, encoding_plan
@@ -85,6 +85,7 @@ class EdgeSession:
         self.model_age = ModelAge(self.clock)
         """Age of the model that the device runs; belongs to the service's loop."""
         self.learner.least_interval_s = self.spending.least_interval_s
+        self._allotted = Allotted(budget=self.spending.budget)
         self._rounded_version = 0
         """Version at which the mirror is rounded; the starting weights are."""
         self.steps_taken = 0
@@ -101,9 +102,10 @@ class EdgeSession:
         """What the device may use."""
         return self.spending.budget
 
-    def change_budget(self, budget: DeviceBudget) -> None:
-        """Keep to `budget` from now on: the next `control` and the next update do; debts stay."""
-        self.spending.change_budget(budget)
+    def change_budget(self, held: Allotted) -> None:
+        """Keep to what is `held` from now on: the next `control` and the next update do; debts stay."""
+        self._allotted = held
+        self.spending.change_budget(held.budget)
         self.learner.least_interval_s = self.spending.least_interval_s
 
     def state(self) -> State:
@@ -167,6 +169,8 @@ class EdgeSession:
             video_codecs=tuple(filter(can_decode, VIDEO_FORMATS)),
             uplink_bps=self.budget.uplink_bps,
             downlink_bps=self.budget.downlink_bps,
+            uplink_bound=self._allotted.uplink_bound,
+            downlink_bound=self._allotted.downlink_bound,
         )
 
     def ingest(self, batch: FrameBatch, run_id: bytes, *, arrived_s: float | None = None) -> None:

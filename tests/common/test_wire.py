@@ -122,6 +122,7 @@ manifests = st.builds(
     layout=layouts,
     graph_digest=digests,
 )
+bounds = st.sampled_from(("unspecified", "cap", "ceiling", "share", "other_direction"))
 controls = st.builds(
     Control,
     sampling_hz=st.floats(1e-6, 1000),
@@ -131,6 +132,8 @@ controls = st.builds(
     frame_height=sides,
     uplink_bps=st.integers(0, 10**12),
     downlink_bps=st.integers(0, 10**12),
+    uplink_bound=bounds,
+    downlink_bound=bounds,
 )
 updates = st.builds(
     lambda base, **fields: Update(base_version=base, version=base + 1, **fields),
@@ -257,6 +260,16 @@ def test_a_code_of_a_newer_server_is_an_error_all_the_same() -> None:
     proto = pb.ServerMessage(problem=pb.Problem(reason="new"))
     proto.problem.MergeFromString(bytes([8, 99]))
     assert server_message_from_proto(proto) == Problem(code="internal", reason="new")
+
+
+@pytest.mark.parametrize("number", [5, 99, -1])
+def test_what_a_newer_server_calls_the_bound_of_a_budget_is_not_known_and_the_budget_holds(number: int) -> None:
+    capped = replace(CONTROL, uplink_bps=50_000, uplink_bound="cap", downlink_bound="share")
+    proto = server_message_to_proto(capped)
+    # Enums of proto3 are open: protobuf takes numbers that it has no name for.
+    proto.control.downlink_bound = number  # type: ignore[assignment]
+    received = server_message_from_proto(pb.ServerMessage.FromString(proto.SerializeToString()))
+    assert received == replace(capped, downlink_bound="unspecified")
 
 
 UPDATE = update_to(4)

@@ -15,7 +15,7 @@ from ams_common.events import EventLog, read_events
 from ams_common.flights import Flight
 from ams_common.framing import UPKEEP_BPS
 from ams_common.link_speed import SHARE
-from ams_common.messages import Budget, Control
+from ams_common.messages import Bound, Budget, Control
 from ams_common.session.client import ControlChanged, Disconnected, ModelReceived, ProblemReported
 from ams_common.update_codec import DEFAULT_CODEC
 from ams_common.video_formats import VideoCodec
@@ -32,8 +32,11 @@ from ams_edge.swap import ModelSlot
 FINAL = ProblemReported(code="unsupported", reason="it serves 'large'", final=True)
 
 
-def capped(uplink_bps: int, downlink_bps: int) -> ControlChanged:
-    return ControlChanged(control=replace(CONTROL, uplink_bps=uplink_bps, downlink_bps=downlink_bps))
+def capped(
+    uplink_bps: int, downlink_bps: int, uplink_bound: Bound = "unspecified", downlink_bound: Bound = "unspecified"
+) -> ControlChanged:
+    control = replace(CONTROL, uplink_bps=uplink_bps, downlink_bps=downlink_bps)
+    return ControlChanged(control=replace(control, uplink_bound=uplink_bound, downlink_bound=downlink_bound))
 
 
 @pytest.fixture
@@ -175,6 +178,29 @@ def test_budgets_change_while_it_runs_and_the_server_s_caps_are_kept_and_told(
     assert len(warnings_of(caplog)) == 1
     with pytest.raises(ConfigurationError, match="budgets of -1 and 0 kbit/s"):
         conversation.set_budgets(uplink_kbps=-1, downlink_kbps=0)
+
+
+def test_why_the_server_allows_less_is_told_to_people_and_programs(
+    converse: Callable[..., Conversation], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    conversation = converse(uplink_kbps=200, downlink_kbps=300)
+    conversation._on_event(capped(200_000, 300_000))
+    conversation._on_event(capped(50_000, 200_000, "share", "other_direction"))
+    conversation._on_event(capped(50_000, 300_000, "ceiling"))
+    conversation.set_budgets(uplink_kbps=20, downlink_kbps=0)
+    asked = "where 200 kbit/s up, 300 kbit/s down are asked for"
+    share = "50 kbit/s up (this device's share of the server's total)"
+    assert warnings_of(caplog) == [
+        f"the server allows {share}, 200 kbit/s down (the other direction acknowledges no more), {asked}",
+        f"the server allows 50 kbit/s up (a ceiling set for this device), 300 kbit/s down, {asked}",
+    ]
+    told = [event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "budgets"]
+    names = ("uplink_kbps", "downlink_kbps", "uplink_bound", "downlink_bound")
+    assert [tuple(event[name] for name in names) for event in told] == [
+        (50, 200, "share", "other_direction"),
+        (50, 300, "ceiling", None),
+        (20, 80, None, None),
+    ]
 
 
 def test_uneven_budgets_and_the_end_of_a_cap_are_told(

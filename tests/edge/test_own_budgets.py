@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ams_common.errors import ConfigurationError
-from ams_common.messages import Budget, Control
+from ams_common.messages import Bound, Budget, Control
 from ams_edge.own_budgets import OwnBudgets, told
 from ams_edge.settings import DeviceConfig
 
@@ -12,7 +12,9 @@ def budgets(uplink_kbps: float = 0, downlink_kbps: float = 0) -> OwnBudgets:
     return OwnBudgets(DeviceConfig(device_id="camera-1", uplink_kbps=uplink_kbps, downlink_kbps=downlink_kbps))
 
 
-def control(uplink_bps: int, downlink_bps: int) -> Control:
+def control(
+    uplink_bps: int, downlink_bps: int, uplink_bound: Bound = "unspecified", downlink_bound: Bound = "unspecified"
+) -> Control:
     return Control(
         sampling_hz=1.0,
         batch_interval_s=1.0,
@@ -21,6 +23,8 @@ def control(uplink_bps: int, downlink_bps: int) -> Control:
         frame_height=32,
         uplink_bps=uplink_bps,
         downlink_bps=downlink_bps,
+        uplink_bound=uplink_bound,
+        downlink_bound=downlink_bound,
     )
 
 
@@ -57,6 +61,23 @@ def test_a_change_keeps_what_the_server_said() -> None:
     mine.change(uplink_kbps=50, downlink_kbps=180)
     assert mine.asked == mine.own == rates(50_000, 180_000)
     assert mine.held == rates(50_000, 150_000)
+
+
+def test_why_the_server_leaves_less_is_known_where_it_does() -> None:
+    mine = budgets(100, 200)
+    assert mine.bounds == ("unspecified", "unspecified")
+    assert mine.obey(control(60_000, 200_000, "cap", "unspecified"))
+    assert mine.bounds == ("cap", "unspecified")
+    assert not mine.obey(control(60_000, 200_000, "cap", "unspecified"))
+    assert mine.obey(control(60_000, 200_000, "ceiling", "unspecified")), "the same rate for another reason is news"
+    mine.change(uplink_kbps=50, downlink_kbps=200)
+    assert mine.bounds == ("unspecified", "unspecified"), "what holds is the own rate now"
+
+
+def test_budgets_that_are_kept_even_here_need_no_word_of_the_server() -> None:
+    mine = budgets(200, 20)
+    assert not mine.obey(control(160_000, 20_000, "other_direction"))
+    assert mine.bounds == ("unspecified", "unspecified")
 
 
 @pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])

@@ -48,9 +48,13 @@ def test_both_ends_change_budgets_at_once(tmp_path: Path, capsys: pytest.Capture
     ):
         device.wait_for("swap")
         asked = "900 kbit/s up, 2000 kbit/s down are asked for"
-        assert f"the server allows 800 kbit/s up, 2000 kbit/s down, where {asked}" in device.log
+        assert (
+            f"the server allows 800 kbit/s up (the server's cap for one device), 2000 kbit/s down, where {asked}" in device.log
+        )
         assert command.run(["admin", "--admin", admin, "--set-budget", "test-device", "--uplink-kbps", "500"]) == 0
-        wait_for_line(device, f"the server allows 500 kbit/s up, 2000 kbit/s down, where {asked}")
+        wait_for_line(
+            device, f"the server allows 500 kbit/s up (a ceiling set for this device), 2000 kbit/s down, where {asked}"
+        )
         file.write_text("uplink_kbps = 100\ndownlink_kbps = 300\n", encoding="utf-8")
         device.process.send_signal(signal.SIGHUP)
         wait_for_line(serving, "device test-device: now 100 kbit/s up, 300 kbit/s down")

@@ -17,13 +17,15 @@ from ams_common.proto import admin_pb2 as pb
 from ams_common.proto.admin_pb2_grpc import AdminStub
 from ams_server import admin_command, command
 from ams_server.admin import DeviceState, admin_service
-from ams_server.device_budget import DeviceBudget, require_workable
+from ams_server.device_budget import Allotted, DeviceBudget, require_workable
 
 TIMEOUT_S = 20.0
 CAMERA = DeviceState(
     device_id="camera-1",
     asked=DeviceBudget(uplink_bps=200_000, downlink_bps=0),
-    held=DeviceBudget(uplink_bps=50_000, downlink_bps=200_000),
+    held=Allotted(
+        budget=DeviceBudget(uplink_bps=50_000, downlink_bps=200_000), uplink_bound="ceiling", downlink_bound="other_direction"
+    ),
     ceiling=DeviceBudget(uplink_bps=50_000, downlink_bps=0),
     uplink_bytes=50_000,
     downlink_bytes=1_000_000,
@@ -77,7 +79,7 @@ def test_devices_are_listed_with_what_they_ask_have_and_use(capsys: pytest.Captu
     with running_admin(FakeDevices()) as address:
         assert command.run(["admin", "--admin", address]) == 0
     _, row, new = capsys.readouterr().out.strip().splitlines()
-    assert row.split() == ["camera-1", "40", "s", "50", "200", "10.0", "200", "any", "200.0", "50/any", "4.6", "s"]
+    assert " ".join(row.split()) == "camera-1 40 s 50, ceiling 200 10.0 200, other way any 200.0 50/any 4.6 s"
     assert new.split()[-3:] == ["200.0", "–", "–"], "it has no ceiling, and its model has learnt nothing yet"
 
 
@@ -102,7 +104,8 @@ def test_a_budget_is_set_for_a_device_that_is_here_or_will_come(capsys: pytest.C
         ("camera-2", DeviceBudget(uplink_bps=50_000, downlink_bps=60_000)),
     ]
     later = "once it connects: no device of this name is connected now"
-    now = "from now on; it asks for 200 kbit/s up, no limit down and has 50 kbit/s up, 200 kbit/s down"
+    has = "50 kbit/s up (a ceiling set for this device), 200 kbit/s down (the other direction acknowledges no more)"
+    now = f"from now on; it asks for 200 kbit/s up, no limit down and has {has}"
     assert capsys.readouterr().out.splitlines() == [
         f"device camera-1: ceiling 20 kbit/s up, no limit down, {now}",
         f"device camera-1: ceiling 20 kbit/s up, 30 kbit/s down, {now}",

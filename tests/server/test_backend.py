@@ -220,6 +220,7 @@ def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None
         (control,) = told.sent.all(Control)
         assert isinstance(control, Control)
         assert (control.uplink_bps, control.downlink_bps) == (150_000, 200_000)
+        assert (control.uplink_bound, control.downlink_bound) == ("share", "unspecified")
         assert control.batch_bytes < 150_000 / 8
         second.deliver(BudgetWanted(budget=Budget(uplink_bps=50_000, downlink_bps=100_000)))
         assert first.session.budget.uplink_bps == 200_000
@@ -233,7 +234,7 @@ def test_a_device_is_told_what_holds_when_another_comes_asks_or_leaves() -> None
         states = backend.devices()
         assert [state.device_id for state in states] == ["camera-1", "camera-2"]
         assert states[0].asked.downlink_bps == 200_000
-        assert states[0].held.downlink_bps == 60_000
+        assert (states[0].held.budget.downlink_bps, states[0].held.downlink_bound) == (60_000, "ceiling")
         first.downlink.spend(700)
         first.count_received(900)
         assert (backend.devices()[0].downlink_bytes, backend.devices()[0].uplink_bytes) == (CONNECTION_BYTES + 700, 900)
@@ -259,7 +260,7 @@ def test_of_two_devices_that_come_at_once_the_one_for_which_caps_leave_too_littl
         (refused,) = (each for each in asyncio.run(both(backend)) if isinstance(each, RefusedError))
         assert refused.code == "busy"
         (state,) = backend.devices()
-        assert state.held.downlink_bps == 4_000
+        assert state.held.budget.downlink_bps == 4_000
 
 
 def test_a_device_that_is_sent_away_on_its_return_loses_nothing() -> None:

@@ -25,7 +25,7 @@ from ams_common.messages import (
 )
 from ams_common.session.greeting import chunk_size, starting_point
 from ams_common.session.server import AppliedReported, BatchArrived, BudgetWanted, RefusedError, SnapshotWanted
-from ams_server.device_budget import DeviceBudget
+from ams_server.device_budget import Allotted, DeviceBudget
 from ams_server.device_connection import DeviceConnection
 from ams_server.edge_session import EdgeSession
 from ams_server.scheduler import Scheduler
@@ -161,21 +161,22 @@ def test_a_change_of_the_budget_holds_at_once_and_is_told_once() -> None:
     connection, outlet = server.greeted()
     less = replace(ASKED, downlink_bps=50_000)
     for _ in range(2):
-        connection.change_budget(less)
+        connection.change_budget(Allotted(budget=less, downlink_bound="share"))
     assert server.session.budget == less
     assert connection.downlink.bps == 50_000 - UPKEEP_BPS
     server.learn(connection)
     controls = [message for message in outlet.sent if isinstance(message, Control)]
     assert [(each.uplink_bps, each.downlink_bps) for each in controls if each == controls[0]] == [(200_000, 50_000)]
+    assert (controls[0].uplink_bound, controls[0].downlink_bound) == ("unspecified", "share")
 
 
 def test_a_change_of_the_budget_before_the_greeting_is_told_too() -> None:
     server = Server(ASKED)
     connection, outlet = server.connect()
-    connection.change_budget(replace(ASKED, uplink_bps=60_000))
+    connection.change_budget(Allotted(budget=replace(ASKED, uplink_bps=60_000), uplink_bound="cap"))
     (control,) = outlet.sent
     assert isinstance(control, Control)
-    assert control.uplink_bps == 60_000
+    assert (control.uplink_bps, control.uplink_bound) == (60_000, "cap")
 
 
 def test_what_is_used_counts_from_the_connection_on() -> None:
@@ -186,9 +187,9 @@ def test_what_is_used_counts_from_the_connection_on() -> None:
     connection.count_received(300)
     connection.count_received(20)
     server.clock.sleep(12.5)
-    state = connection.state(ASKED, replace(ASKED, uplink_bps=50_000), UNLIMITED)
+    state = connection.state(ASKED, Allotted(budget=replace(ASKED, uplink_bps=50_000)), UNLIMITED)
     assert (state.uplink_bytes, state.downlink_bytes, state.connected_s) == (320, CONNECTION_BYTES + 700, 12.5)
-    assert (state.asked.uplink_bps, state.held.uplink_bps, state.device_id) == (200_000, 50_000, "camera-1")
+    assert (state.asked.uplink_bps, state.held.budget.uplink_bps, state.device_id) == (200_000, 50_000, "camera-1")
 
 
 def test_the_age_is_that_of_the_version_that_the_device_reports() -> None:
@@ -196,7 +197,7 @@ def test_the_age_is_that_of_the_version_that_the_device_reports() -> None:
     connection, outlet = server.greeted()
 
     def age_s() -> float | None:
-        return connection.state(UNLIMITED, UNLIMITED, UNLIMITED).model_age_s
+        return connection.state(UNLIMITED, Allotted(budget=UNLIMITED), UNLIMITED).model_age_s
 
     def report(version: int) -> None:
         applied = Applied(version=version, weights_digest=bytes(16), build_time_ms=1.0)
@@ -223,10 +224,10 @@ def test_the_age_goes_on_when_the_device_connects_again_and_not_when_it_was_star
     connection.close()
     server.clock.sleep(2.0)
     again, _ = server.greeted(server.holding())
-    assert again.state(UNLIMITED, UNLIMITED, UNLIMITED).model_age_s == 2.0
+    assert again.state(UNLIMITED, Allotted(budget=UNLIMITED), UNLIMITED).model_age_s == 2.0
     again.close()
     restarted, _ = server.greeted(replace(server.holding(), run_id=bytes([1] * 16)))
-    assert restarted.state(UNLIMITED, UNLIMITED, UNLIMITED).model_age_s is None
+    assert restarted.state(UNLIMITED, Allotted(budget=UNLIMITED), UNLIMITED).model_age_s is None
 
 
 def test_a_wish_for_other_budgets_is_handed_on_and_its_refusal_ends_the_stream() -> None:

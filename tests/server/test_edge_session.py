@@ -37,7 +37,7 @@ from ams_edge.providers import Backend
 from ams_edge.sampler import Sampler
 from ams_edge.swap import ModelSlot
 from ams_server.buffer import TrainingBuffer
-from ams_server.device_budget import DeviceBudget
+from ams_server.device_budget import Allotted, DeviceBudget
 from ams_server.edge_session import KEPT_UPDATES, UPDATES_IN_STATE, EdgeSession, largest_changes
 from ams_server.learners.ams import AmsLearner
 from ams_server.spending import DOWNLOAD_S
@@ -293,7 +293,7 @@ def test_updates_come_less_often_where_the_budget_is_too_small_for_the_interval(
             trained(session)
             phases_s.append(number)
     assert phases_s == [0, 9, 18, 27, 36]
-    session.change_budget(DeviceBudget(uplink_bps=0, downlink_bps=100_000))
+    session.change_budget(Allotted(budget=DeviceBudget(uplink_bps=0, downlink_bps=100_000)))
     assert session.learner.update_interval_s == 2
     assert session.due, "at once"
 
@@ -301,7 +301,7 @@ def test_updates_come_less_often_where_the_budget_is_too_small_for_the_interval(
 def test_a_changed_budget_counts_for_the_next_batch() -> None:
     session = small_session(budget=DeviceBudget(uplink_bps=200_000, downlink_bps=0))
     assert session.control().uplink_bps == 200_000
-    session.change_budget(DeviceBudget(uplink_bps=20_000, downlink_bps=0))
+    session.change_budget(Allotted(budget=DeviceBudget(uplink_bps=20_000, downlink_bps=0)))
     control = session.control()
     assert (control.uplink_bps, control.batch_interval_s) == (20_000, 5.0)
     assert 8 * control.batch_bytes / 5.0 < 20_000

@@ -64,6 +64,8 @@ def test_no_update_and_no_answer_is_larger_than_is_planned_for() -> None:
         uplink_bps=MAX_BPS,
         downlink_bps=MAX_BPS,
         worthwhile_frame_bytes=MAX_BATCH_BYTES,
+        uplink_bound="share",
+        downlink_bound="other_direction",
     )
     assert server_message_to_proto(control).ByteSize() <= CONTROL_BYTES
 

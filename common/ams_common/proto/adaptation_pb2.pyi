@@ -581,6 +581,37 @@ class Control(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    class _Bound:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _BoundEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Control._Bound.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        BOUND_UNSPECIFIED: Control._Bound.ValueType  # 0
+        """Nothing but the edge's own budget, or an older server, which does not say."""
+        BOUND_CAP: Control._Bound.ValueType  # 1
+        """The server's cap for one device."""
+        BOUND_CEILING: Control._Bound.ValueType  # 2
+        """A ceiling that a person at the server has set for this device."""
+        BOUND_SHARE: Control._Bound.ValueType  # 3
+        """This device's share of what the server has for all."""
+        BOUND_OTHER_DIRECTION: Control._Bound.ValueType  # 4
+        """The other direction, which acknowledges no more."""
+
+    class Bound(_Bound, metaclass=_BoundEnumTypeWrapper):
+        """What keeps a budget from being more."""
+
+    BOUND_UNSPECIFIED: Control.Bound.ValueType  # 0
+    """Nothing but the edge's own budget, or an older server, which does not say."""
+    BOUND_CAP: Control.Bound.ValueType  # 1
+    """The server's cap for one device."""
+    BOUND_CEILING: Control.Bound.ValueType  # 2
+    """A ceiling that a person at the server has set for this device."""
+    BOUND_SHARE: Control.Bound.ValueType  # 3
+    """This device's share of what the server has for all."""
+    BOUND_OTHER_DIRECTION: Control.Bound.ValueType  # 4
+    """The other direction, which acknowledges no more."""
+
     SAMPLING_HZ_FIELD_NUMBER: builtins.int
     BATCH_INTERVAL_S_FIELD_NUMBER: builtins.int
     BATCH_BYTES_FIELD_NUMBER: builtins.int
@@ -590,6 +621,8 @@ class Control(google.protobuf.message.Message):
     UPLINK_BPS_FIELD_NUMBER: builtins.int
     DOWNLINK_BPS_FIELD_NUMBER: builtins.int
     WORTHWHILE_FRAME_BYTES_FIELD_NUMBER: builtins.int
+    UPLINK_BOUND_FIELD_NUMBER: builtins.int
+    DOWNLINK_BOUND_FIELD_NUMBER: builtins.int
     sampling_hz: builtins.float
     """server: frames to keep for training, per second of capture time."""
     batch_interval_s: builtins.float
@@ -608,6 +641,10 @@ class Control(google.protobuf.message.Message):
     """server: video of a frame that makes it worth labelling, bytes: where the link carries less than is asked for, frames should
     become more seldom rather than smaller than this; 0 for any size.
     """
+    uplink_bound: global___Control.Bound.ValueType
+    """server: what keeps uplink_bps from being more, for people and programs at the edge."""
+    downlink_bound: global___Control.Bound.ValueType
+    """server: what keeps downlink_bps from being more."""
     @property
     def video_codecs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """server: video codecs that it can decode: of "h264", "hevc" and "av1". None stands for "h264" alone."""
@@ -624,8 +661,10 @@ class Control(google.protobuf.message.Message):
         uplink_bps: builtins.int = ...,
         downlink_bps: builtins.int = ...,
         worthwhile_frame_bytes: builtins.int = ...,
+        uplink_bound: global___Control.Bound.ValueType = ...,
+        downlink_bound: global___Control.Bound.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "downlink_bps", b"downlink_bps", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "uplink_bps", b"uplink_bps", "video_codecs", b"video_codecs", "worthwhile_frame_bytes", b"worthwhile_frame_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_bytes", b"batch_bytes", "batch_interval_s", b"batch_interval_s", "downlink_bound", b"downlink_bound", "downlink_bps", b"downlink_bps", "frame_height", b"frame_height", "frame_width", b"frame_width", "sampling_hz", b"sampling_hz", "uplink_bound", b"uplink_bound", "uplink_bps", b"uplink_bps", "video_codecs", b"video_codecs", "worthwhile_frame_bytes", b"worthwhile_frame_bytes"]) -> None: ...
 
 global___Control = Control
 

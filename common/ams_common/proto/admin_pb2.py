@@ -22,25 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ams_common.proto import adaptation_pb2 as ams__common_dot_proto_dot_adaptation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61ms_common/proto/admin.proto\x12\x03\x61ms\"\x14\n\x12ListDevicesRequest\"6\n\x13ListDevicesResponse\x12\x1f\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x0e.ams.DeviceUse\"\xa5\x02\n\tDeviceUse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x18\n\x10\x61sked_uplink_bps\x18\x02 \x01(\x04\x12\x1a\n\x12\x61sked_downlink_bps\x18\x03 \x01(\x04\x12\x12\n\nuplink_bps\x18\x04 \x01(\x04\x12\x14\n\x0c\x64ownlink_bps\x18\x05 \x01(\x04\x12\x14\n\x0cuplink_bytes\x18\x06 \x01(\x04\x12\x16\n\x0e\x64ownlink_bytes\x18\x07 \x01(\x04\x12\x13\n\x0b\x63onnected_s\x18\x08 \x01(\x01\x12\x18\n\x0bmodel_age_s\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12\x63\x65iling_uplink_bps\x18\n \x01(\x04\x12\x1c\n\x14\x63\x65iling_downlink_bps\x18\x0b \x01(\x04\x42\x0e\n\x0c_model_age_s\"z\n\x11SetCeilingRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\nuplink_bps\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x0c\x64ownlink_bps\x18\x03 \x01(\x04H\x01\x88\x01\x01\x42\r\n\x0b_uplink_bpsB\x0f\n\r_downlink_bps\"Q\n\x12SetCeilingResponse\x12\x11\n\tconnected\x18\x01 \x01(\x08\x12\x12\n\nuplink_bps\x18\x02 \x01(\x04\x12\x14\n\x0c\x64ownlink_bps\x18\x03 \x01(\x04\x32\x88\x01\n\x05\x41\x64min\x12@\n\x0bListDevices\x12\x17.ams.ListDevicesRequest\x1a\x18.ams.ListDevicesResponse\x12=\n\nSetCeiling\x12\x16.ams.SetCeilingRequest\x1a\x17.ams.SetCeilingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61ms_common/proto/admin.proto\x12\x03\x61ms\x1a!ams_common/proto/adaptation.proto\"\x14\n\x12ListDevicesRequest\"6\n\x13ListDevicesResponse\x12\x1f\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x0e.ams.DeviceUse\"\xfb\x02\n\tDeviceUse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x18\n\x10\x61sked_uplink_bps\x18\x02 \x01(\x04\x12\x1a\n\x12\x61sked_downlink_bps\x18\x03 \x01(\x04\x12\x12\n\nuplink_bps\x18\x04 \x01(\x04\x12\x14\n\x0c\x64ownlink_bps\x18\x05 \x01(\x04\x12\x14\n\x0cuplink_bytes\x18\x06 \x01(\x04\x12\x16\n\x0e\x64ownlink_bytes\x18\x07 \x01(\x04\x12\x13\n\x0b\x63onnected_s\x18\x08 \x01(\x01\x12\x18\n\x0bmodel_age_s\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12\x63\x65iling_uplink_bps\x18\n \x01(\x04\x12\x1c\n\x14\x63\x65iling_downlink_bps\x18\x0b \x01(\x04\x12(\n\x0cuplink_bound\x18\x0c \x01(\x0e\x32\x12.ams.Control.Bound\x12*\n\x0e\x64ownlink_bound\x18\r \x01(\x0e\x32\x12.ams.Control.BoundB\x0e\n\x0c_model_age_s\"z\n\x11SetCeilingRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\nuplink_bps\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x0c\x64ownlink_bps\x18\x03 \x01(\x04H\x01\x88\x01\x01\x42\r\n\x0b_uplink_bpsB\x0f\n\r_downlink_bps\"Q\n\x12SetCeilingResponse\x12\x11\n\tconnected\x18\x01 \x01(\x08\x12\x12\n\nuplink_bps\x18\x02 \x01(\x04\x12\x14\n\x0c\x64ownlink_bps\x18\x03 \x01(\x04\x32\x88\x01\n\x05\x41\x64min\x12@\n\x0bListDevices\x12\x17.ams.ListDevicesRequest\x1a\x18.ams.ListDevicesResponse\x12=\n\nSetCeiling\x12\x16.ams.SetCeilingRequest\x1a\x17.ams.SetCeilingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ams_common.proto.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTDEVICESREQUEST']._serialized_start=37
-  _globals['_LISTDEVICESREQUEST']._serialized_end=57
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=59
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=113
-  _globals['_DEVICEUSE']._serialized_start=116
-  _globals['_DEVICEUSE']._serialized_end=409
-  _globals['_SETCEILINGREQUEST']._serialized_start=411
-  _globals['_SETCEILINGREQUEST']._serialized_end=533
-  _globals['_SETCEILINGRESPONSE']._serialized_start=535
-  _globals['_SETCEILINGRESPONSE']._serialized_end=616
-  _globals['_ADMIN']._serialized_start=619
-  _globals['_ADMIN']._serialized_end=755
+  _globals['_LISTDEVICESREQUEST']._serialized_start=72
+  _globals['_LISTDEVICESREQUEST']._serialized_end=92
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=94
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=148
+  _globals['_DEVICEUSE']._serialized_start=151
+  _globals['_DEVICEUSE']._serialized_end=530
+  _globals['_SETCEILINGREQUEST']._serialized_start=532
+  _globals['_SETCEILINGREQUEST']._serialized_end=654
+  _globals['_SETCEILINGRESPONSE']._serialized_start=656
+  _globals['_SETCEILINGRESPONSE']._serialized_end=737
+  _globals['_ADMIN']._serialized_start=740
+  _globals['_ADMIN']._serialized_end=876
 # @@protoc_insertion_point(module_scope)

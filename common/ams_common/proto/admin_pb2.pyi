@@ -5,6 +5,7 @@ What a person at the server may ask of it while it runs. Its address is meant fo
 check of who asks. Rates are bit/s with 1 kbit = 1000 bit, headers included; 0 stands for no limit.
 """
 
+import ams_common.proto.adaptation_pb2
 import builtins
 import collections.abc
 import google.protobuf.descriptor
@@ -63,6 +64,8 @@ class DeviceUse(google.protobuf.message.Message):
     MODEL_AGE_S_FIELD_NUMBER: builtins.int
     CEILING_UPLINK_BPS_FIELD_NUMBER: builtins.int
     CEILING_DOWNLINK_BPS_FIELD_NUMBER: builtins.int
+    UPLINK_BOUND_FIELD_NUMBER: builtins.int
+    DOWNLINK_BOUND_FIELD_NUMBER: builtins.int
     device_id: builtins.str
     """server: name of the device."""
     asked_uplink_bps: builtins.int
@@ -87,6 +90,10 @@ class DeviceUse(google.protobuf.message.Message):
     """server: ceiling that a person has set, from device to server; 0 for none."""
     ceiling_downlink_bps: builtins.int
     """server: ceiling that a person has set, from server to device; 0 for none."""
+    uplink_bound: ams_common.proto.adaptation_pb2.Control.Bound.ValueType
+    """server: what keeps uplink_bps from being more."""
+    downlink_bound: ams_common.proto.adaptation_pb2.Control.Bound.ValueType
+    """server: what keeps downlink_bps from being more."""
     def __init__(
         self,
         *,
@@ -101,9 +108,11 @@ class DeviceUse(google.protobuf.message.Message):
         model_age_s: builtins.float | None = ...,
         ceiling_uplink_bps: builtins.int = ...,
         ceiling_downlink_bps: builtins.int = ...,
+        uplink_bound: ams_common.proto.adaptation_pb2.Control.Bound.ValueType = ...,
+        downlink_bound: ams_common.proto.adaptation_pb2.Control.Bound.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_model_age_s", b"_model_age_s", "model_age_s", b"model_age_s"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_model_age_s", b"_model_age_s", "asked_downlink_bps", b"asked_downlink_bps", "asked_uplink_bps", b"asked_uplink_bps", "ceiling_downlink_bps", b"ceiling_downlink_bps", "ceiling_uplink_bps", b"ceiling_uplink_bps", "connected_s", b"connected_s", "device_id", b"device_id", "downlink_bps", b"downlink_bps", "downlink_bytes", b"downlink_bytes", "model_age_s", b"model_age_s", "uplink_bps", b"uplink_bps", "uplink_bytes", b"uplink_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_model_age_s", b"_model_age_s", "asked_downlink_bps", b"asked_downlink_bps", "asked_uplink_bps", b"asked_uplink_bps", "ceiling_downlink_bps", b"ceiling_downlink_bps", "ceiling_uplink_bps", b"ceiling_uplink_bps", "connected_s", b"connected_s", "device_id", b"device_id", "downlink_bound", b"downlink_bound", "downlink_bps", b"downlink_bps", "downlink_bytes", b"downlink_bytes", "model_age_s", b"model_age_s", "uplink_bound", b"uplink_bound", "uplink_bps", b"uplink_bps", "uplink_bytes", b"uplink_bytes"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_model_age_s", b"_model_age_s"]) -> typing.Literal["model_age_s"] | None: ...
 
 global___DeviceUse = DeviceUse
