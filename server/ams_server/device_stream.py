@@ -18,6 +18,7 @@ from ams_common.messages import (
     Applied,
     ChunkReceived,
     ClientMessage,
+    Control,
     Drain,
     Hello,
     ModelChunk,
@@ -32,6 +33,7 @@ from ams_common.proto import adaptation_pb2 as pb
 from ams_common.session.server import HelloReceived, ServerEvent, ServerSession
 from ams_common.wire import client_message_from_proto, server_message_to_proto
 from ams_server.downlinks import Downlinks
+from ams_server.uplink_watch import UplinkWatch
 
 HELLO_TIMEOUT_S = 10.0
 CHUNK_FIELDS_BYTES = 32
@@ -144,6 +146,8 @@ class DeviceStream:
         self._downlinks = downlinks
         self._budgeted: _Budgeted | None = None
         """None until the device has said who it is: all that it gets from then on is paid for."""
+        self._uplink: UplinkWatch | None = None
+        """None until the device has been told its uplink."""
         self._connection: Connection | None = None
         """None until the device is accepted."""
         self._loop = asyncio.get_running_loop()
@@ -220,8 +224,10 @@ class DeviceStream:
         assert self._budgeted is not None
         self._connection = connection
         connection.count_received(CONNECTION_BYTES)
-        self._session.greet(await asyncio.to_thread(connection.greeting))
-        reader = asyncio.ensure_future(self._read_all(connection, self._budgeted))
+        greeting = await asyncio.to_thread(connection.greeting)
+        self._session.greet(greeting)
+        self._uplink = _watched_from(greeting, self._clock)
+        reader = asyncio.ensure_future(self._read_all(connection, self._budgeted, self._uplink))
         writer = asyncio.ensure_future(self._write_all())
         try:
             done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
@@ -256,10 +262,11 @@ class DeviceStream:
                 self._connection.deliver(event)
         self._wake.set()
 
-    async def _read_all(self, connection: Connection, budgeted: _Budgeted) -> None:
+    async def _read_all(self, connection: Connection, budgeted: _Budgeted, uplink: UplinkWatch) -> None:
         while (proto := await self._read_proto()) is not None:
             budgeted.downlink.spend(receipt_bytes(proto.ByteSize()))
             connection.count_received(sent_bytes(proto.ByteSize()))
+            uplink.take(sent_bytes(proto.ByteSize()))
             message = client_message_from_proto(proto)
             events = self._session.receive(message)
             flight = budgeted.land(message)
@@ -298,6 +305,8 @@ class DeviceStream:
                 budgeted.spend(message, wire_bytes)
             if self._connection is not None:
                 self._connection.count_received(receipt_bytes(proto.ByteSize()))
+            if self._uplink is not None and isinstance(message, Control):
+                self._uplink.tell(message.uplink_bps)
             await self._context.write(proto)
             self._tell(message)
 
@@ -314,3 +323,10 @@ class DeviceStream:
         """See that the next chunk fits the burst: the budget may have become smaller since it was made."""
         if self._budgeted is not None:
             self._session.split_chunk(max(1, self._budgeted.downlink.largest_message_bytes - CHUNK_FIELDS_BYTES))
+
+
+def _watched_from(greeting: Sequence[ServerMessage], clock: Clock) -> UplinkWatch:
+    """Return the watch over what comes after a greeting."""
+    welcome = greeting[0]
+    assert isinstance(welcome, Welcome)
+    return UplinkWatch(welcome.control.uplink_bps, clock)

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,6 +194,50 @@ def test_garbage_later_ends_the_stream_and_no_other(caplog: pytest.LogCaptureFix
     (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert line.startswith("the stream of device bad from ipv")
     assert line.endswith(" ends: a second hello came")
+
+
+def told(uplink_bps: int) -> FakeBackend:
+    """Return a backend whose welcome tells devices that they may send so much."""
+    return FakeBackend(replace(offer(2), control=replace(CONTROL, uplink_bps=uplink_bps)))
+
+
+def flood(stream: Client) -> None:
+    """Send at once what 50 kbit/s bring in twelve minutes."""
+    stream.send(*(batch(number, 450_000) for number in range(1, 11)))
+
+
+def test_a_device_that_sends_far_more_than_it_was_told_is_told_and_ended(caplog: pytest.LogCaptureFixture) -> None:
+    with running_server(told(50_000)) as server, client(server.port) as good, client(server.port) as bad:
+        good.send(hello_of("good", held(2)))
+        good.read_until(Welcome)
+        bad.send(hello_of("bad", held(2)))
+        bad.read_until(Welcome)
+        flood(bad)
+        problem = bad.read_to_end()[-1]
+        good.send(batch(1))
+        assert good.read() == BatchReceived(batch_id=1)
+    assert isinstance(problem, Problem)
+    assert problem.code == "bad_request"
+    said = r"2\d{3} kB came within \d+ s, more than the 2\d{3} kB that are let pass with all margin: the uplink is 50 kbit/s"
+    assert re.fullmatch(said, problem.reason)
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert line.startswith("the stream of device bad from ipv")
+    assert line.endswith(f" ends: {problem.reason}")
+
+
+def test_what_a_device_is_told_later_is_what_counts() -> None:
+    backend = told(50_000)
+    with running_server(backend) as server, client(server.port) as stream:
+        stream.send(hello_of(holds=held(2)))
+        stream.read_until(Welcome)
+        backend.connection().outlet.send(CONTROL)
+        stream.read_until(Control)
+        flood(stream)
+        assert [stream.read() for _ in range(10)] == [BatchReceived(batch_id=number) for number in range(1, 11)]
+        backend.connection().outlet.send(replace(CONTROL, uplink_bps=50_000))
+        stream.read_until(Control)
+        stream.send(batch(11, 3_000_000))
+        assert stream.read() == BatchReceived(batch_id=11), "it may have been on its way"
 
 
 def test_another_version_of_the_protocol_is_unsupported() -> None:
