@@ -20,6 +20,7 @@ from ams_common.messages import MAX_BATCH_BYTES, MAX_UPDATE_BYTES, Drain, ErrorC
 from ams_common.proto.adaptation_pb2_grpc import AdaptationServicer, add_AdaptationServicer_to_server
 from ams_common.session.server import BatchLedger, RefusedError, ServerSession
 from ams_common.settings import PartConfig
+from ams_common.wording import counted
 from ams_server.device_stream import END_TIMEOUT_S, Connection, Context, DeviceStream
 from ams_server.downlinks import Downlinks
 
@@ -122,7 +123,7 @@ class AdaptationService(AdaptationServicer):
         hello = await stream.read_hello()
         await self._replace(hello.device_id)
         if len(self._streams) >= self._config.max_devices:
-            raise RefusedError("busy", f"the server has {self._config.max_devices} devices and takes no more")
+            raise RefusedError("busy", f"the server has {counted(self._config.max_devices, 'device')} and takes no more")
         self._streams[hello.device_id] = stream
         try:
             await self._serve_device(hello, stream)

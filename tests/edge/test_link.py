@@ -380,7 +380,7 @@ def test_a_stream_that_was_replaced_stays_away() -> None:
 
 
 def test_a_busy_server_is_not_the_end() -> None:
-    refusal = RefusedError("busy", "the server has 1 devices and takes no more")
+    refusal = RefusedError("busy", "the server has 1 device and takes no more")
     with running_server(FakeBackend(offer(0), refusal=refusal)) as server, running_link(server.port) as (link, events):
         events.wait_count(Disconnected)
         problem = events.items[0]

@@ -291,7 +291,7 @@ def test_one_device_too_many_is_asked_to_come_back() -> None:
         second.send(hello_of("second"))
         (problem,) = second.read_to_end()
         assert isinstance(problem, Problem)
-        assert problem.code == "busy"
+        assert problem == Problem(code="busy", reason="the server has 1 device and takes no more")
 
 
 def test_attempts_that_are_refused_are_paid_from_the_budget_of_the_device() -> None:
