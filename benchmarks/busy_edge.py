@@ -54,6 +54,8 @@ def main() -> None:
     flags = server_flags((*LIGHT, *demo_flags))
     edge = ["--source", str(street_video(out, arguments.seconds)), "--model", str(provisioned(flags, out))]
     *others, core = sorted(os.sched_getaffinity(0))
+    if not others:
+        parser.error("this takes two cores: one for the edge, one for all else")
     os.sched_setaffinity(0, others)
     found: dict[str, list[RunLog]] = {"core alone": [], "busy loop beside": []}
     for turn in range(arguments.rounds):

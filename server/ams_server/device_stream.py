@@ -210,7 +210,6 @@ class DeviceStream:
         if isinstance(message, Hello):
             self._device_id = message.device_id
             self._budgeted = _Budgeted(self._downlinks.of(message), self._flights)
-            self._budgeted.downlink.spend(receipt_bytes(proto.ByteSize()))
         (event,) = self._session.receive(message)
         assert isinstance(event, HelloReceived)
         return event.hello

@@ -138,15 +138,17 @@ class Spending:
 
     def change_budget(self, budget: DeviceBudget) -> None:
         """Keep to `budget` from now on; debts stay."""
+        self.downlink.change(allowance(budget.downlink_bps))
         if budget == self.budget:
             return
         self.budget = budget
-        self.downlink.change(allowance(budget.downlink_bps))
         self._batch_sizes, self._update_sizes = _Sizes(), _Sizes()
 
     def go_on_with(self, downlink: TokenBucket) -> None:
-        """Pay from the bucket that the device has had before, at the rate of this account; debts stay."""
-        downlink.change(allowance(self.budget.downlink_bps))
+        """Pay from the bucket that the device has had before, once `change_budget` has said what it lets through.
+
+        Not before: what a device asks for may have no limit where its budget has one, and would forgive its debts.
+        """
         self.downlink = downlink
 
     def batch_came(self, video_bytes: int) -> None:

@@ -303,11 +303,12 @@ def test_a_reconnect_brings_no_new_burst() -> None:
         assert connection.downlink.wait_s(1000) > 100, "debts stay when the budget changes"
 
 
-def test_a_device_whose_session_was_forgotten_has_its_debts_still(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked_bps", [100_000, 0])
+def test_a_device_whose_session_was_forgotten_has_its_debts_still(asked_bps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_module, "KEPT_SESSIONS", 0)
-    hello = replace(HELLO, downlink_bps=100_000)
+    hello = replace(HELLO, downlink_bps=asked_bps)
     downlink = bucket(hello)
-    with running_backend() as backend:
+    with running_backend(max_downlink_kbps=100) as backend:
         earlier, _ = connect(backend, hello, downlink)
         earlier.downlink.spend(3_000_000)
         earlier.close()
@@ -315,6 +316,7 @@ def test_a_device_whose_session_was_forgotten_has_its_debts_still(monkeypatch: p
         assert connection.session is not earlier.session
         assert connection.session.spending.downlink is downlink
         assert connection.downlink.bps == 100_000 - UPKEEP_BPS
+        assert connection.downlink.room_bytes < -2_500_000
 
 
 def test_a_device_that_comes_back_with_another_codec_starts_afresh() -> None:

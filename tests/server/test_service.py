@@ -29,7 +29,7 @@ from tests.protocol_support import (
 from ams_common.clock import SystemClock
 from ams_common.errors import ConfigurationError, ModelError
 from ams_common.flights import Flight
-from ams_common.framing import CONNECTION_BYTES, receipt_bytes, sent_bytes
+from ams_common.framing import CONNECTION_BYTES, sent_bytes
 from ams_common.messages import (
     PROTOCOL_VERSION,
     Applied,
@@ -40,7 +40,6 @@ from ams_common.messages import (
     Drain,
     FrameBatch,
     HeldModel,
-    Hello,
     ModelChunk,
     Problem,
     ServerMessage,
@@ -307,20 +306,19 @@ def test_attempts_that_are_refused_are_paid_from_the_budget_of_the_device() -> N
                     (problem,) = second.read_to_end()
                 assert isinstance(problem, Problem)
                 assert problem.code == code
-                spent += attempt_bytes(hello) + sent_bytes(server_message_to_proto(problem).ByteSize())
+                spent += CONNECTION_BYTES + sent_bytes(server_message_to_proto(problem).ByteSize())
         assert backend.connection().closed.wait(TIMEOUT_S)
         backend.refusal = RefusedError("busy", "no room")
         with client(server.port) as third:
             third.send(hello_of("second"))
             (problem,) = third.read_to_end()
         assert isinstance(problem, Problem)
-        spent += attempt_bytes(hello_of("second")) + sent_bytes(server_message_to_proto(problem).ByteSize())
+        spent += CONNECTION_BYTES + sent_bytes(server_message_to_proto(problem).ByteSize())
         backend.refusal = None
         with client(server.port) as third:
             third.send(hello_of("second"))
             connection = backend.connection(1)
-            spent += attempt_bytes(hello_of("second"))
-            assert connection.spent_before_bytes == spent
+            assert connection.spent_before_bytes == spent + CONNECTION_BYTES
 
 
 def test_a_device_that_leaves_is_remembered_though_others_have_come_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,11 +335,6 @@ def test_a_device_that_leaves_is_remembered_though_others_have_come_meanwhile(mo
             again.send(hello_of("first"))
             again.read_until(Welcome)
         assert backend.connection(2).downlink is backend.connection(0).downlink
-
-
-def attempt_bytes(hello: Hello) -> int:
-    """Return what a connection and its hello take of the downlink."""
-    return CONNECTION_BYTES + receipt_bytes(client_message_to_proto(hello).ByteSize())
 
 
 def test_a_stop_drains_all_streams() -> None:

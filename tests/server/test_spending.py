@@ -327,6 +327,7 @@ def test_another_account_goes_on_with_the_debts_of_the_first_at_its_own_rate() -
     earlier, account = spending(kbps(0, 400), clock=clock), spending(kbps(0, 100), clock=clock)
     earlier.downlink.spend(10**6)
     account.go_on_with(earlier.downlink)
+    account.change_budget(account.budget)
     assert account.downlink.bps == 100_000 - UPKEEP_BPS
     assert account.downlink.room_bytes == pytest.approx(allowance(400_000).burst_bytes - 10**6, abs=10**5)
     assert account.update_plan(Wanted()).limit_bytes == WORTHWHILE_UPDATE_BYTES
