@@ -180,7 +180,7 @@ def decode_or_refuse(name: str, payload: bytes, change: Change = SMALL) -> None:
 
 
 MOST_CALLS = {"gap-zstd": 200, "mask-float16": 200, "delta-rans": 300_000}
-"""Calls that decoding a payload for MEDIUM may take. Each works on no more than the memory that it may have, so they bound time.
+"""Calls that decoding a payload for MEDIUM may take. Each works on no more than the memory it may have, so they bound time.
 
 delta-rans reads in steps of some ten calls, in one lane at worst: four for each of 3000 weights, and two rounds of ten for each
 place in the longest row.
